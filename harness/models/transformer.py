@@ -1,0 +1,305 @@
+"""One bidirectional transformer for LLaDA, Dream and the demo model, with the checkpoints' own names."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from harness.models.config import ModelConfig
+from harness.models.kv import KVStore
+from harness.models.packing import Packed
+
+
+@dataclass(frozen=True)
+class Names:
+    """Where a family's checkpoints keep each part: dotted paths, the block's relative to its layer."""
+
+    embed: str
+    layers: str
+    norm: str
+    head: str
+    attn_norm: str
+    mlp_norm: str
+    q: str
+    k: str
+    v: str
+    o: str
+    gate: str
+    up: str
+    down: str
+
+    @property
+    def projections(self) -> dict[str, str]:
+        """Role -> dotted path of the seven linear maps of a block (what LoRA may adapt)."""
+        return {role: getattr(self, role) for role in ("q", "k", "v", "o", "gate", "up", "down")}
+
+
+NAMES = {
+    "llada": Names(
+        embed="model.transformer.wte",
+        layers="model.transformer.blocks",
+        norm="model.transformer.ln_f",
+        head="model.transformer.ff_out",
+        attn_norm="attn_norm",
+        mlp_norm="ff_norm",
+        q="q_proj",
+        k="k_proj",
+        v="v_proj",
+        o="attn_out",
+        gate="ff_proj",
+        up="up_proj",
+        down="ff_out",
+    ),
+    "dream": Names(
+        embed="model.embed_tokens",
+        layers="model.layers",
+        norm="model.norm",
+        head="lm_head",
+        attn_norm="input_layernorm",
+        mlp_norm="post_attention_layernorm",
+        q="self_attn.q_proj",
+        k="self_attn.k_proj",
+        v="self_attn.v_proj",
+        o="self_attn.o_proj",
+        gate="mlp.gate_proj",
+        up="mlp.up_proj",
+        down="mlp.down_proj",
+    ),
+}
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square norm, computed in at least float32 whatever the dtype of the model."""
+
+    def __init__(self, size: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        wide = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+        scaled = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
+        return scaled.to(x.dtype) * self.weight
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary embedding of x [..., T, H, D] with cos, sin [T, 1, D/2], in their precision (at least float32)."""
+    first, second = x.to(cos.dtype).chunk(2, -1)
+    return torch.cat((first * cos - second * sin, second * cos + first * sin), -1).to(x.dtype)
+
+
+def matmul_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """Attention by explicit matrix products, [B, H, L, D]; its bf16 backward is fast on CPUs."""
+    scores = (q @ k.transpose(-1, -2)).float() / math.sqrt(q.shape[-1])
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    return scores.softmax(-1).to(v.dtype) @ v
+
+
+class Block(nn.Module):
+    """One layer: pre-norm attention and a SwiGLU MLP, its parts at the paths the checkpoint gives them."""
+
+    def __init__(self, config: ModelConfig, names: Names) -> None:
+        super().__init__()
+        self.names = names
+        d, kv = config.d_model, config.n_kv_heads * config.head_dim
+        self.head_dim = config.head_dim
+        attach(self, names.attn_norm, RMSNorm(d, config.rms_eps))
+        attach(self, names.mlp_norm, RMSNorm(d, config.rms_eps))
+        for role, (width_in, width_out, bias) in {
+            "q": (d, d, config.qkv_bias),
+            "k": (d, kv, config.qkv_bias),
+            "v": (d, kv, config.qkv_bias),
+            "o": (d, d, False),
+            "gate": (d, config.mlp_hidden, False),
+            "up": (d, config.mlp_hidden, False),
+            "down": (config.mlp_hidden, d, False),
+        }.items():
+            attach(self, getattr(names, role), nn.Linear(width_in, width_out, bias=bias))
+
+    def part(self, role: str) -> nn.Module:
+        return self.get_submodule(getattr(self.names, role))
+
+    def qkv(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Rotated queries and keys, and values, [..., T, heads, head_dim], of x [..., T, d_model]."""
+        h = self.part("attn_norm")(x)
+        q, k, v = (self.part(role)(h).unflatten(-1, (-1, self.head_dim)) for role in "qkv")
+        return rotate(q, cos, sin), rotate(k, cos, sin), v
+
+    def finish(self, x: Tensor, attended: Tensor) -> Tensor:
+        """Residual of the attention's output [..., T, d_model], then the MLP."""
+        x = x + self.part("o")(attended)
+        h = self.part("mlp_norm")(x)
+        return x + self.part("down")(F.silu(self.part("gate")(h)) * self.part("up")(h))
+
+
+class Denoiser(nn.Module):
+    """A masked diffusion transformer; `state_dict()` has exactly the names of the family's checkpoints."""
+
+    explicit_attention = False  # training on a CPU in bf16 turns it on: SDPA's backward is slow there
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.names = NAMES[config.family]
+        attach(self, self.names.embed, nn.Embedding(config.vocab_rows, config.d_model))
+        attach(
+            self, self.names.layers, nn.ModuleList(Block(config, self.names) for _ in range(config.n_layers))
+        )
+        attach(self, self.names.norm, RMSNorm(config.d_model, config.rms_eps))
+        if not config.tied:
+            attach(self, self.names.head, nn.Linear(config.d_model, config.vocab_rows, bias=False))
+        self._rope: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def embedding(self) -> nn.Embedding:
+        return self.get_submodule(self.names.embed)  # type: ignore[return-value]
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        return self.get_submodule(self.names.layers)  # type: ignore[return-value]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.embedding.weight.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.embedding.weight.device
+
+    def new_kv(self, slots: int, length: int) -> KVStore:
+        """An empty store for `slots` samples of up to `length` columns."""
+        return KVStore(self.config, slots, length, self.dtype, self.device)
+
+    def rope(self, length: int) -> tuple[Tensor, Tensor]:
+        """cos and sin, each [>= length, 1, head_dim / 2], in at least float32."""
+        dtype = torch.promote_types(self.dtype, torch.float32)
+        held = self._rope
+        if (
+            held is None
+            or held[0].shape[0] < length
+            or held[0].device != self.device
+            or held[0].dtype != dtype
+        ):
+            half = torch.arange(0, self.config.head_dim, 2, device=self.device, dtype=dtype)
+            angles = torch.arange(max(length, 512), device=self.device, dtype=dtype)[:, None] * (
+                self.config.rope_theta ** (-half / self.config.head_dim)
+            )
+            held = self._rope = (angles.cos()[:, None], angles.sin()[:, None])
+        return held
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Logits [N, V] of final hidden states [N, d_model], in at least float32."""
+        hidden = self.get_submodule(self.names.norm)(hidden)
+        if self.config.tied:
+            out = F.linear(hidden, self.embedding.weight)
+        else:
+            out = self.get_submodule(self.names.head)(hidden)
+        return out.float() if out.dtype in (torch.bfloat16, torch.float16) else out
+
+    def logits(self, tokens: Tensor, lengths: Tensor | None = None, read: Tensor | None = None) -> Tensor:
+        """Logits that predict the token at each position, by a plain full forward; differentiable.
+
+        tokens: [B, L] int. lengths: [B] int, columns from there on are not attended to. read: [B, L] bool,
+        where given only those positions pass the head and [N, V] comes back, else [B, L, V]. A shifted
+        model's prediction for position i is taken from position i - 1 here, so that callers never shift.
+        """
+        hidden = self._hidden(tokens, lengths)
+        if self.config.shift:
+            hidden = torch.cat((hidden[:, :1], hidden[:, :-1]), 1)
+        return self.head(hidden if read is None else hidden[read])
+
+    forward = logits
+
+    def _hidden(self, tokens: Tensor, lengths: Tensor | None) -> Tensor:
+        length = tokens.shape[1]
+        cos, sin = (table[:length] for table in self.rope(length))
+        mask = None
+        if lengths is not None:
+            mask = (torch.arange(length, device=tokens.device) < lengths[:, None])[:, None, None]
+        grouped = self.config.n_heads // self.config.n_kv_heads
+        x = self.embedding(tokens)
+        for block in self.blocks:
+            q, k, v = (part.transpose(1, 2) for part in block.qkv(x, cos, sin))
+            if self.explicit_attention:
+                k, v = (part.repeat_interleave(grouped, 1) if grouped > 1 else part for part in (k, v))
+                out = matmul_attention(q, k, v, mask)
+            else:
+                out = F.scaled_dot_product_attention(q, k, v, mask, enable_gqa=grouped > 1)
+            x = block.finish(x, out.transpose(1, 2).flatten(2))
+        return x
+
+    def forward_packed(self, step: Packed, kv: KVStore | None) -> Tensor:
+        """Logits [N, V] at the packed columns `step.read`, of one decode step.
+
+        With a store, the keys and values of the queried columns are written at their own columns and
+        every row attends to its slot's columns [0, keys); without one, rows attend among their queries.
+        """
+        x = self.embedding(step.tokens)
+        cos, sin = (table[step.columns] for table in self.rope(max(s.last for s in step.segments)))
+        for layer, block in enumerate(self.blocks):
+            q, k, v = block.qkv(x, cos, sin)
+            if kv is not None:
+                assert step.at is not None
+                kv.write(layer, step.at, k, v)
+                k, v = kv.keys[layer], kv.values[layer]
+            x = block.finish(x, self._attend(step, q, k, v, kv is not None).flatten(1))
+        return self.head(x[step.read])
+
+    def _attend(self, step: Packed, q: Tensor, k: Tensor, v: Tensor, stored: bool) -> Tensor:
+        """[T, H, D] attention of each row's queries to its own keys: one batch if it can be, else row by row."""
+        gqa = self.config.n_heads != self.config.n_kv_heads
+        if step.uniform:
+            rows = len(step.segments)
+            if stored:
+                first, longest = step.segments[0].slot, max(s.keys for s in step.segments)
+                k, v = (part[first : first + rows, :longest] for part in (k, v))
+            else:
+                k, v = (part.unflatten(0, (rows, -1)) for part in (k, v))
+            q, k, v = (part.transpose(1, 2) for part in (q.unflatten(0, (rows, -1)), k, v))
+            out = F.scaled_dot_product_attention(q, k, v, step.key_mask, enable_gqa=gqa)
+            return out.transpose(1, 2).flatten(0, 1)
+        out, start = torch.empty_like(q), 0
+        for s in step.segments:
+            here = slice(start, start + s.width)
+            if stored:
+                keys, values = k[s.slot, : s.keys], v[s.slot, : s.keys]
+            else:
+                keys, values = k[here], v[here]
+            row = (part.transpose(0, 1)[None] for part in (q[here], keys, values))
+            out[here] = F.scaled_dot_product_attention(*row, enable_gqa=gqa)[0].transpose(0, 1)
+            start += s.width
+        return out
+
+
+def attach(module: nn.Module, path: str, child: nn.Module) -> None:
+    """Register `child` at a dotted path below `module`, making the plain containers on the way."""
+    *containers, name = path.split(".")
+    for container in containers:
+        if container not in module._modules:
+            module.add_module(container, nn.Module())
+        module = module.get_submodule(container)
+    module.add_module(name, child)
+
+
+def build(config: ModelConfig, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Denoiser:
+    """A randomly initialised model for training: fan-in-scaled normal weights, residual outputs scaled down.
+
+    The outputs of attention and MLP are divided by sqrt(2 * n_layers), so that the residual stream's
+    variance does not grow with depth at the start.
+    """
+    model = Denoiser(config)
+    names = model.names
+    outputs = tuple("." + path for path in (names.o, names.down))
+    for name, parameter in model.named_parameters():
+        if parameter.ndim < 2:
+            continue
+        std = 1.0 if name.startswith(names.embed) and not config.tied else parameter.shape[1] ** -0.5
+        if name.removesuffix(".weight").endswith(outputs) and name.startswith(names.layers):
+            std /= math.sqrt(2 * config.n_layers)
+        nn.init.normal_(parameter, std=std)
+    return model.to(dtype=dtype, device=device)
