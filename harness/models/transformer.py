@@ -87,7 +87,7 @@ class RMSNorm(nn.Module):
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary embedding of x [..., T, H, D] with cos, sin [T, 1, D/2], in their precision (at least float32)."""
+    """Rotary embedding of x [..., T, H, D] with cos, sin [T, 1, D/2], in at least float32."""
     first, second = x.to(cos.dtype).chunk(2, -1)
     return torch.cat((first * cos - second * sin, second * cos + first * sin), -1).to(x.dtype)
 
@@ -135,6 +135,20 @@ class Block(nn.Module):
         x = x + self.part("o")(attended)
         h = self.part("mlp_norm")(x)
         return x + self.part("down")(F.silu(self.part("gate")(h)) * self.part("up")(h))
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None, explicit: bool) -> Tensor:
+        """The layer over whole rows x [B, L, d_model]; mask [B, 1, 1, L] bool is true where to attend.
+
+        The training forward goes through here, so that FSDP's and checkpointing's hooks see each layer.
+        """
+        q, k, v = (part.transpose(1, 2) for part in self.qkv(x, cos, sin))
+        grouped = q.shape[1] // k.shape[1]
+        if explicit:
+            k, v = (part.repeat_interleave(grouped, 1) if grouped > 1 else part for part in (k, v))
+            out = matmul_attention(q, k, v, mask)
+        else:
+            out = F.scaled_dot_product_attention(q, k, v, mask, enable_gqa=grouped > 1)
+        return self.finish(x, out.transpose(1, 2).flatten(2))
 
 
 class Denoiser(nn.Module):
@@ -221,16 +235,9 @@ class Denoiser(nn.Module):
         mask = None
         if lengths is not None:
             mask = (torch.arange(length, device=tokens.device) < lengths[:, None])[:, None, None]
-        grouped = self.config.n_heads // self.config.n_kv_heads
         x = self.embedding(tokens)
         for block in self.blocks:
-            q, k, v = (part.transpose(1, 2) for part in block.qkv(x, cos, sin))
-            if self.explicit_attention:
-                k, v = (part.repeat_interleave(grouped, 1) if grouped > 1 else part for part in (k, v))
-                out = matmul_attention(q, k, v, mask)
-            else:
-                out = F.scaled_dot_product_attention(q, k, v, mask, enable_gqa=grouped > 1)
-            x = block.finish(x, out.transpose(1, 2).flatten(2))
+            x = block(x, cos, sin, mask, self.explicit_attention)
         return x
 
     def forward_packed(self, step: Packed, kv: KVStore | None) -> Tensor:
@@ -251,7 +258,7 @@ class Denoiser(nn.Module):
         return self.head(x[step.read])
 
     def _attend(self, step: Packed, q: Tensor, k: Tensor, v: Tensor, stored: bool) -> Tensor:
-        """[T, H, D] attention of each row's queries to its own keys: one batch if it can be, else row by row."""
+        """[T, H, D] attention of each row's queries to its own keys: in one batch or row by row."""
         gqa = self.config.n_heads != self.config.n_kv_heads
         if step.uniform:
             rows = len(step.segments)
