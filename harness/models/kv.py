@@ -24,6 +24,6 @@ class KVStore:
         self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.n_layers)]
 
     def write(self, layer: int, at: Tensor, keys: Tensor, values: Tensor) -> None:
-        """Put keys and values [T, n_kv_heads, head_dim] at the flat columns `at` [T] = slot * length + column."""
+        """Put keys and values [T, n_kv_heads, head_dim] at flat columns `at` [T] = slot * length + column."""
         self.keys[layer].flatten(0, 1).index_copy_(0, at, keys)
         self.values[layer].flatten(0, 1).index_copy_(0, at, values)

@@ -1,0 +1,315 @@
+"""The decode loop. There is one; unmasking rule, cache policy and stop rule are its three questions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.decoding.canvas import Canvas, Live
+from harness.decoding.generation import Generation
+from harness.decoding.sampling import row_noise, seeded
+from harness.errors import UserError
+from harness.models.packing import Packed, Segment, pack
+from harness.models.transformer import Denoiser
+from strategies import Proposal, Row, Strategy, Vocabulary
+
+Observer = Callable[[list[Row], Proposal, Tensor], None]
+
+
+@dataclass(frozen=True)
+class Region:
+    """What a step reads: [B, W] from each row's active block on, and where in the packed queries it lies.
+
+    columns, masked, eligible: [B, W]. index: [N] flat places in [B, W]. read: [N] packed indices.
+    counts: [B] positions read of each row.
+    """
+
+    columns: np.ndarray
+    masked: np.ndarray
+    eligible: np.ndarray
+    index: np.ndarray
+    read: np.ndarray
+    counts: np.ndarray
+
+
+class Decoder:
+    """The state of one `decode` call: canvas, KV store, live rows."""
+
+    def __init__(
+        self,
+        model: Denoiser,
+        strategy: Strategy,
+        *,
+        slots: int,
+        length: int,
+        gen_length: int,
+        block_length: int,
+        temperature: float = 0.0,
+        observe: Observer | None = None,
+    ) -> None:
+        self.model, self.strategy = model, strategy
+        self.gen_length, self.temperature, self.observe = gen_length, temperature, observe
+        self.block_length = gen_length if strategy.unmask.whole_region else block_length
+        self.vocabulary = Vocabulary(model.config.mask_id, model.config.terminators)
+        self.canvas = Canvas.empty(slots, length, gen_length)
+        self.kv = model.new_kv(slots, length) if strategy.cache.keeps_kv else None
+        self.live: list[Live] = []
+        self.generators: dict[int, torch.Generator] = {}
+        self.tail = strategy.stop.reads_tail and not strategy.cache.keeps_kv
+
+    def admit(self, slot: int, sample: int, prompt: list[int], seed: int, reference: list[int]) -> None:
+        """Put a prompt into a free slot."""
+        self.canvas.admit(slot, prompt, self.gen_length, self.vocabulary.mask_id, reference)
+        start = len(prompt)
+        row = Row(sample, slot, start, start + self.gen_length, self.block_length, start)
+        row.entered = row.block_end - row.block
+        if self.temperature > 0 or self.strategy.unmask.random:
+            self.generators[slot] = seeded(seed, self.model.device)
+        self.live.append(Live(row))
+        self.live.sort(key=lambda entry: entry.row.slot)
+
+    def step(self) -> None:
+        """One forward for every live row: propose, choose, commit, settle."""
+        began = time.perf_counter()
+        rows = [entry.row for entry in self.live]
+        segments = [self._segment(row) for row in rows]
+        region = self._region(rows, segments)
+        packed, extras = self._pack(rows, segments, region)
+        logits = self.model.forward_packed(packed, self.kv)
+        proposal = self._proposal(logits, region, extras)
+        transfer = self.strategy.cache.transfer(proposal, self.strategy.unmask.transfer_index(proposal))
+        if self.observe:
+            self.observe(rows, proposal, transfer)
+        committed, confidence, keep = self._download(proposal, transfer)
+        if keep is not None:
+            for row, columns in zip(rows, keep.tolist(), strict=True):
+                row.end = min(row.end, row.block + columns)
+        self._commit(region, committed, confidence)
+        self._advance()
+        share = (time.perf_counter() - began) / len(rows)
+        for entry in self.live:
+            entry.trace.seconds += share
+
+    def _segment(self, row: Row) -> Segment:
+        """The columns this forward recomputes for `row`, counted as its cost."""
+        cache = self.strategy.cache
+        first, last = cache.span(row)
+        if self.model.config.shift and first > 0 and self.canvas.masked[row.slot, first]:
+            first -= 1  # a shifted model predicts the block's first position at the column before it
+        if cache.keeps_kv and row.step == 0:
+            row.refreshes += 1
+            row.keys = row.end
+        row.nfe += 1
+        row.queries += last - first
+        keys = row.keys if cache.keeps_cut else row.end
+        return Segment(row.slot, first, last, keys)
+
+    def _region(self, rows: list[Row], segments: list[Segment]) -> Region:
+        block = np.array([row.block for row in rows])
+        block_end = np.array([row.block_end for row in rows])
+        read_end = np.array([row.end for row in rows]) if self.tail else block_end
+        slots = np.array([row.slot for row in rows])
+        columns = block[:, None] + np.arange(int((read_end - block).max()))
+        masked = self.canvas.masked[slots[:, None], columns] & (columns < read_end[:, None])
+        eligible = masked & (columns < block_end[:, None])
+        wanted = masked
+        if self.strategy.unmask.reads_block:
+            wanted = masked | (columns < block_end[:, None])
+        place, offset = np.nonzero(wanted)
+        widths = np.array([segment.width for segment in segments])
+        begin = np.cumsum(widths) - widths - np.array([segment.first for segment in segments])
+        read = begin[place] + columns[place, offset] - int(self.model.config.shift)
+        counts = np.bincount(place, minlength=len(rows))
+        return Region(columns, masked, eligible, place * columns.shape[1] + offset, read, counts)
+
+    def _pack(self, rows: list[Row], segments: list[Segment], region: Region) -> tuple[Packed, list[Tensor]]:
+        facts = np.array(
+            [[row.step, row.entered, row.block - row.start, self._nominal_width(row)] for row in rows]
+        )
+        extras = [region.index, region.eligible.astype(np.int64), region.masked.astype(np.int64), facts]
+        if self.strategy.unmask.needs_reference:
+            slots = np.array([row.slot for row in rows])
+            extras.append(self.canvas.references[slots[:, None], region.columns])
+        store = self.kv.length if self.kv is not None else None
+        return pack(self.canvas.tokens, segments, region.read, store, self.model.device, extras)
+
+    def _nominal_width(self, row: Row) -> int:
+        """The active block's width had nothing been cut."""
+        return min(row.block_length, row.start + self.gen_length - row.block)
+
+    def _proposal(self, logits: Tensor, region: Region, extras: list[Tensor]) -> Proposal:
+        index, eligible, masked, facts, *rest = extras
+        shape = region.columns.shape
+        noise = None
+        if self.generators:
+            generators = [self.generators[entry.row.slot] for entry in self.live]
+            noise = row_noise(generators, region.counts.tolist(), logits.device)
+        return Proposal(
+            logits,
+            index,
+            eligible=eligible.view(shape).bool(),
+            masked=masked.view(shape).bool(),
+            rows=facts.view(-1, 4),
+            gen_length=self.gen_length,
+            vocabulary=self.vocabulary,
+            rule=self.strategy.unmask,
+            temperature=self.temperature,
+            noise=noise,
+            references=rest[0].view(shape) if rest else None,
+        )
+
+    def _download(self, p: Proposal, transfer: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Committed tokens [B, W] (-1 elsewhere), confidences, columns kept [B]: the step's one sync."""
+        vouched = self.strategy.unmask.vouched(p) if self.strategy.stop.reads_tail else None
+        keep = self.strategy.stop.cut(p, transfer, vouched)
+        parts = [torch.where(transfer, p.tokens, -1).double(), p.confidence]
+        if keep is not None:
+            parts.append(keep[:, None].double())
+        host = torch.cat(parts, 1).cpu().numpy()
+        width = transfer.shape[1]
+        cut = host[:, 2 * width].astype(np.int64) if keep is not None else None
+        return host[:, :width].astype(np.int64), host[:, width : 2 * width], cut
+
+    def _commit(self, region: Region, committed: np.ndarray, confidence: np.ndarray) -> None:
+        """Write what was committed before each row's end, and its trace."""
+        ends = np.array([entry.row.end for entry in self.live])
+        place, offset = np.nonzero((committed >= 0) & (region.columns < ends[:, None]))
+        columns, tokens = region.columns[place, offset], committed[place, offset]
+        slots = np.array([entry.row.slot for entry in self.live])[place]
+        nfe = np.array([entry.row.nfe for entry in self.live])[place]
+        self.canvas.commit(slots, columns, tokens, nfe, confidence[place, offset])
+        bounds = np.searchsorted(place, np.arange(len(self.live) + 1))
+        for entry, low, high in zip(self.live, bounds[:-1], bounds[1:], strict=True):
+            positions = (columns[low:high] - entry.row.start).tolist()
+            entry.trace.events.append(list(zip(positions, tokens[low:high].tolist(), strict=True)))
+            if self.kv is not None and entry.row.step == 0:
+                entry.trace.refresh_steps.append(entry.row.nfe)
+
+    def _advance(self) -> None:
+        """Step past every block that has no mask left."""
+        for entry in self.live:
+            row = entry.row
+            row.step += 1
+            if not self.canvas.masked[row.slot, row.block : row.block_end].any():
+                row.block, row.step = row.block_end, 0
+                row.entered = row.block_end - row.block
+
+    def release(self) -> list[tuple[Row, Generation]]:
+        """Take the finished rows out of the batch."""
+        done = [entry for entry in self.live if entry.row.finished]
+        self.live = [entry for entry in self.live if not entry.row.finished]
+        for entry in done:
+            self.generators.pop(entry.row.slot, None)
+        return [(entry.row, self._generation(entry)) for entry in done]
+
+    def _generation(self, entry: Live) -> Generation:
+        row, canvas = entry.row, self.canvas
+        region = slice(row.start, row.end)
+        return Generation(
+            prompt_ids=canvas.tokens[row.slot, : row.start].tolist(),
+            output_ids=canvas.tokens[row.slot, region].tolist(),
+            commit_step=canvas.commit_step[row.slot, region].tolist(),
+            confidence=canvas.confidence[row.slot, region].tolist(),
+            nfe=row.nfe,
+            refresh_nfe=row.refreshes,
+            query_tokens=row.queries,
+            refresh_steps=entry.trace.refresh_steps,
+            events=entry.trace.events,
+            latency_s=entry.trace.seconds,
+        )
+
+
+@torch.inference_mode()
+def decode(
+    model: Any,
+    prompts: Sequence[list[int]],
+    strategy: Strategy,
+    *,
+    gen_length: int,
+    block_length: int,
+    batch_size: int | None = None,
+    temperature: float = 0.0,
+    seeds: Sequence[int] | None = None,
+    references: Sequence[list[int]] | None = None,
+    on_finish: Callable[[int, Generation], None] | None = None,
+    observe: Observer | None = None,
+) -> list[Generation]:
+    """Decode a ragged batch; sample for sample the result is that of decoding each prompt alone.
+
+    model: a Denoiser, or anything that holds one as `.model`. prompts: token ids, each at least one.
+    batch_size: rows decoded together (all by default); a finished row leaves and the next prompt
+    takes its slot. temperature: 0 is greedy; above, tokens are sampled by float64 Gumbel noise from a
+    generator seeded per sample with `seeds` (their indices by default). references: for the oracle
+    rule, one reference decode a prompt. on_finish: called with (index, generation) as samples finish.
+    Raises UserError for an impossible region or a prompt that exceeds the model's context.
+    """
+    denoiser: Denoiser = model if isinstance(model, Denoiser) else model.model
+    check_request(denoiser, prompts, strategy, gen_length, block_length, references)
+    results: list[Generation | None] = [None] * len(prompts)
+    if not prompts:
+        return []
+    slots = min(batch_size or len(prompts), len(prompts))
+    decoder = Decoder(
+        denoiser,
+        strategy,
+        slots=slots,
+        length=max(map(len, prompts)) + gen_length,
+        gen_length=gen_length,
+        block_length=block_length,
+        temperature=temperature,
+        observe=observe,
+    )
+    waiting, free = iter(range(len(prompts))), list(range(slots))
+    while True:
+        for sample in waiting if free else ():
+            seed = seeds[sample] if seeds is not None else sample
+            reference = list(references[sample]) if references is not None else []
+            decoder.admit(free.pop(0), sample, list(prompts[sample]), seed, reference)
+            if not free:
+                break
+        if not decoder.live:
+            break
+        decoder.step()
+        for row, generation in decoder.release():
+            free.append(row.slot)
+            results[row.sample] = generation
+            if on_finish:
+                on_finish(row.sample, generation)
+    return [generation for generation in results if generation is not None]
+
+
+def check_request(
+    model: Denoiser,
+    prompts: Sequence[list[int]],
+    strategy: Strategy,
+    gen_length: int,
+    block_length: int,
+    references: Sequence[list[int]] | None,
+) -> None:
+    """Raise UserError (or SpecError) for what cannot be decoded."""
+    if gen_length < 1 or block_length < 1:
+        raise UserError(f"generation length {gen_length} and block length {block_length} must be at least 1")
+    if block_length > gen_length:
+        raise UserError(
+            f"block length {block_length} exceeds generation length {gen_length}; lower --block-length"
+        )
+    strategy.check(gen_length, block_length)
+    if strategy.unmask.needs_reference and references is None:
+        raise UserError(f"{strategy.spec} needs the reference decode of every prompt")
+    rows = model.config.vocab_rows
+    for number, prompt in enumerate(prompts):
+        if not prompt:
+            raise UserError(f"prompt {number} is empty; give at least one token")
+        if len(prompt) + gen_length > model.config.max_length:
+            raise UserError(
+                f"prompt {number} has {len(prompt)} tokens; with generation length {gen_length} it exceeds"
+                f" the model's context of {model.config.max_length}; shorten it or lower --gen-length"
+            )
+        if not 0 <= min(prompt) <= max(prompt) < rows:
+            raise UserError(f"prompt {number} holds a token id outside the model's vocabulary of {rows}")
