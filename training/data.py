@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 
 from harness.errors import UserError
 from harness.models.config import ModelConfig
+from harness.models.tokenizer import Tokenizer
 
 TRAJECTORIES = "trajectories.jsonl"
 
@@ -101,7 +102,9 @@ def _hub_records(source: str, path: Path) -> Iterator[tuple[str, dict[str, Any]]
         yield f"{source}, row {number}", dict(row)
 
 
-def parse_example(place: str, record: dict[str, Any], config: ModelConfig, tokenizer: Any) -> Example:
+def parse_example(
+    place: str, record: dict[str, Any], config: ModelConfig, tokenizer: Tokenizer | None
+) -> Example:
     """One record of either form. Raises UserError naming the place and what is wrong with it."""
     if "prompt_ids" in record or "response_ids" in record:
         return _from_trajectory(place, record, config)
@@ -115,18 +118,17 @@ def parse_example(place: str, record: dict[str, Any], config: ModelConfig, token
         raise UserError(f"{place}: question or llm_response is empty")
     if tokenizer is None:
         raise UserError(f"{place}: text needs a tokenizer, and this checkpoint has none")
-    response = tokenizer.encode(record["llm_response"])
-    return Example(encode_prompt(record["question"], config, tokenizer), _ended(response, config))
+    response = tokenizer.fast.encode(record["llm_response"], add_special_tokens=False)
+    return Example(encode_prompt(record["question"], tokenizer), _ended(response, config))
 
 
-def encode_prompt(question: str, config: ModelConfig, tokenizer: Any) -> list[int]:
+def encode_prompt(question: str, tokenizer: Tokenizer) -> list[int]:
     """Ids of a question; the chat template is applied unless the text already carries its special tokens.
 
     dParallel's data stores the templated text; plain questions are what other data sets hold.
     """
-    ids = tokenizer.encode(question)
-    templated = any(token in question for token in tokenizer.special_tokens)
-    return ids if templated or not tokenizer.has_chat else tokenizer.chat(question)
+    templated = any(token in question for token in tokenizer.fast.get_added_vocab())
+    return tokenizer.encode(question) if templated or not tokenizer.has_chat else tokenizer.chat(question)
 
 
 def _from_trajectory(place: str, record: dict[str, Any], config: ModelConfig) -> Example:
@@ -156,7 +158,9 @@ def _ended(ids: list[int], config: ModelConfig) -> list[int]:
     return [*ids, config.terminators[0]]
 
 
-def read_examples(source: str, config: ModelConfig, tokenizer: Any, canvas: Canvas) -> list[Example]:
+def read_examples(
+    source: str, config: ModelConfig, tokenizer: Tokenizer | None, canvas: Canvas
+) -> list[Example]:
     """All examples that fit the canvas; those left out are counted and said on stderr.
 
     Raises UserError for malformed data (naming the line) and where nothing is left.

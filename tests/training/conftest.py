@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from harness.models.config import ModelConfig
+from harness.models.tokenizer import Tokenizer
 from harness.models.transformer import build
 
 MASK, END, TURN = 31, 29, 30
@@ -37,24 +38,31 @@ def denoiser(config):
     return build(config)
 
 
-class LetterTokenizer:
-    """One id a letter (a = 0), <end> and <user> as special tokens."""
+class Letters:
+    """One id a letter (a = 0), <end> and <user> as special tokens: what a transformers tokenizer offers."""
 
-    has_chat = True
-    special_tokens = ("<end>", "<user>")
+    bos_token = None
+    chat_template = "<user>..."
+    special = ("<end>", "<user>")
 
-    def encode(self, text):
-        ids, rest = [], text
-        while rest:
-            special = next((token for token in self.special_tokens if rest.startswith(token)), None)
-            ids.append(END - self.special_tokens.index(special) if special else ord(rest[0]) - ord("a"))
-            rest = rest[len(special or "x") :]
+    def get_added_vocab(self):
+        return {token: END - at for at, token in enumerate(self.special)}
+
+    def encode(self, text, add_special_tokens=False):
+        ids = []
+        while text:
+            token = next((token for token in self.special if text.startswith(token)), text[0])
+            ids.append(self.get_added_vocab().get(token, ord(token[0]) - ord("a")))
+            text = text[len(token) :]
         return ids
 
-    def chat(self, text):
-        return self.encode(f"<user>{text}")
+    def decode(self, ids, skip_special_tokens=True, **_):
+        return "".join(chr(ord("a") + token) for token in ids if token < END - 1)
+
+    def apply_chat_template(self, messages, **_):
+        return f"<user>{messages[-1]['content']}"
 
 
 @pytest.fixture
 def tokenizer():
-    return LetterTokenizer()
+    return Tokenizer(Letters())

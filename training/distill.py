@@ -1,0 +1,157 @@
+"""`python -m training distill`: a LoRA adapter that makes a model decode in fewer forwards."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import UserError
+
+if TYPE_CHECKING:  # the command's help must not wait for transformers
+    from transformers import TrainingArguments
+
+    from harness.models.loading import LoadedModel
+    from training.data import Collator, Examples
+    from training.settings import Settings
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register the command; nothing heavy is imported until it runs."""
+    parser = subparsers.add_parser("distill", description=__doc__)
+    parser.add_argument("--model", default="demo", help="name, hub id or directory of the base model")
+    parser.add_argument("--data", required=True, help="trajectories directory, .jsonl file or hub data set")
+    parser.add_argument("--config", type=Path, required=True, help="YAML recipe (training/configs/)")
+    parser.add_argument("--output", type=Path, required=True, help="where the adapter and its card go")
+    parser.add_argument("--work", type=Path, help="checkpoints and logs (default: runs/distill-NAME)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--dtype", default="auto", help="of the base weights; the adapter is float32")
+    parser.set_defaults(handler=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, save the adapter in peft's format and write its card; continues an interrupted run."""
+    from training.card import hardware, write_card
+    from training.lora import adapt, checkpoint_layers
+    from training.objectives import objective
+    from training.settings import read_settings
+    from training.trainer import DistillTrainer, training_arguments
+
+    settings = read_settings(args.config)
+    work = args.work or Path("runs") / f"distill-{args.output.name}"
+    given = dict(settings.training)
+    checkpointing = bool(given.pop("gradient_checkpointing", False))
+    arguments = training_arguments(given, str(work), args.seed)
+    resume = continued(work, args, settings)
+    loaded, examples, collator = prepare(args, settings, arguments, checkpointing)
+    loaded.model.name_or_path = args.model
+    if checkpointing:
+        checkpoint_layers(loaded.model)
+    trainer = DistillTrainer(
+        objective(settings.loss, loaded.config.mask_id),
+        model=adapt(loaded.model, settings.lora),
+        args=arguments,
+        train_dataset=examples,
+        data_collator=collator,
+    )
+    decoding = None
+    if settings.evaluation:
+        from training.evaluation import Decoding
+
+        decoding = Decoding(settings.evaluation, loaded, trainer, work)
+        trainer.add_callback(decoding)
+    began = time.perf_counter()
+    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    seconds = f"{time.perf_counter() - began:.0f}"
+    trainer.save_model(str(args.output))
+    if arguments.should_save:
+        (args.output / "training_args.bin").unlink(missing_ok=True)
+        facts = {
+            "base model": args.model,
+            "objective": settings.loss.objective,
+            "data": f"{args.data} ({len(examples)} examples)",
+            "steps": trainer.state.global_step,
+            "seconds": f"{seconds} after resuming at {resume.name}" if resume else seconds,
+            "hardware": hardware(arguments.device),
+            "seed": args.seed,
+            "recipe": json.dumps(asdict(settings)),
+        }
+        tables = {"Loss": curve(trainer.state.log_history)}
+        if decoding:
+            tables["Decoded after each epoch"] = decoding.rows
+            decoding.plot(args.output / "evaluation.png")
+        write_card(args.output, f"{args.output.name}, a LoRA adapter of {args.model}", facts, tables)
+        print(f"adapter and card written to {args.output}")
+    return 0
+
+
+def prepare(
+    args: argparse.Namespace, settings: Settings, arguments: TrainingArguments, checkpointing: bool
+) -> tuple[LoadedModel, Examples, Collator]:
+    """Model on its device, data and collator; the data are read and memory is counted before the weights."""
+    from harness.models.catalog import locate
+    from harness.models.config import ModelConfig
+    from harness.models.loading import load_model
+    from harness.models.tokenizer import load_tokenizer
+    from training.data import Collator, Examples, read_examples
+    from training.memory import check_device, estimate
+
+    path = locate(args.model)
+    config = ModelConfig.from_dir(path)
+    need = estimate(
+        config,
+        settings.lora.r,
+        settings.lora.targets,
+        rows=arguments.per_device_train_batch_size,
+        length=settings.data.length or 2 * (settings.data.response_length or 0),
+        block_length=settings.loss.block_length,
+        checkpointing=checkpointing,
+    )
+    sharded = arguments.deepspeed is not None or bool(arguments.fsdp)
+    check_device(args.model, config, need, arguments.device, sharded)
+    examples = read_examples(args.data, config, load_tokenizer(path), settings.data)
+    loaded = load_model(args.model, dtype=args.dtype, device=str(arguments.device))
+    return loaded, Examples(examples), Collator(settings.data, loaded.config)
+
+
+def continued(work: Path, args: argparse.Namespace, settings: Settings) -> Path | None:
+    """The last complete checkpoint of the same run, None at a fresh start.
+
+    Raises UserError where `work` holds a run with other settings.
+    """
+    record = work / "distill.json"
+    now = json.loads(
+        json.dumps(
+            {
+                "model": args.model,
+                "data": args.data,
+                "seed": args.seed,
+                "dtype": args.dtype,
+                "recipe": asdict(settings),
+            }
+        )
+    )
+    if record.exists():
+        before = json.loads(record.read_text())
+        changed = [key for key in now if before.get(key) != now[key]]
+        if changed:
+            raise UserError(
+                f"{work} holds a run with another {' and '.join(changed)}; continue it with its own settings"
+                " or choose another --work"
+            )
+    work.mkdir(parents=True, exist_ok=True)
+    record.write_text(json.dumps(now, indent=1))
+    # trainer_state.json is the last file a checkpoint gets: without it the run was killed while saving.
+    complete = [path.parent for path in work.glob("checkpoint-*/trainer_state.json")]
+    return max(complete, key=lambda path: int(path.name.split("-")[1]), default=None)
+
+
+def curve(history: list[dict[str, Any]], points: int = 8) -> list[dict[str, Any]]:
+    """A few evenly spaced lines of the training log."""
+    lines = [line for line in history if "loss" in line]
+    chosen = sorted({round(i * (len(lines) - 1) / (points - 1)) for i in range(points)}) if lines else []
+    keep = ("step", "epoch", "loss", "cross_entropy", "entropy", "divergence", "correct")
+    return [{key: lines[i][key] for key in keep if key in lines[i]} for i in chosen]

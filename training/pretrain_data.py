@@ -1,0 +1,138 @@
+"""What pretraining sees: tokenised demo problems, batches of one length, and the masks over their answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from harness.tasks.demo import Doc, generate, gold_response, prompt_text
+from training.pretrain_tokenizer import TURN_END
+
+
+class Rows(NamedTuple):
+    """Tokenised problems: `tokens` [N, C] padded with end-of-text; the answer is [prompt, total) of a row."""
+
+    tokens: Tensor
+    prompt: Tensor
+    total: Tensor
+
+    def take(self, index: Tensor) -> Rows:
+        """The rows of `index`."""
+        return Rows(self.tokens[index], self.prompt[index], self.total[index])
+
+
+class Batch(NamedTuple):
+    """A noised batch: `noisy` and `clean` [B, L], `weight` [B, L] of each prediction in the loss."""
+
+    noisy: Tensor
+    clean: Tensor
+    weight: Tensor
+
+
+def encode_prompt(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
+    """The prompt's ids behind the chat template, up to where the answer begins."""
+    messages = [{"role": "user", "content": text}]
+    return tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+
+
+def tokenise(tokenizer: PreTrainedTokenizerFast, docs: list[Doc]) -> Rows:
+    """Prompt, answer and end-of-turn of every problem, padded with end-of-text."""
+    user, assistant = encode_prompt(tokenizer, "\0")[:2], encode_prompt(tokenizer, "\0")[-2:]
+    texts = tokenizer([prompt_text(doc) for doc in docs], add_special_tokens=False).input_ids
+    answers = tokenizer([gold_response(doc) for doc in docs], add_special_tokens=False).input_ids
+    end = tokenizer.convert_tokens_to_ids(TURN_END)
+    prompts = [user + ids + assistant for ids in texts]
+    rows = [prompt + answer + [end] for prompt, answer in zip(prompts, answers, strict=True)]
+    width = max(map(len, rows))
+    padded = [row + [tokenizer.pad_token_id] * (width - len(row)) for row in rows]
+    return Rows(
+        torch.tensor(padded, dtype=torch.int16),
+        torch.tensor(list(map(len, prompts))),
+        torch.tensor(list(map(len, rows))),
+    )
+
+
+def corpus(suites: tuple[str, ...], split: str, count: int, seed: int) -> list[Doc]:
+    """`count` problems of each suite, the suites one after another."""
+    return [doc for suite in suites for doc in generate(suite, split, count, seed)]
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How answers are masked.
+
+    region: generation length that a long batch leaves for the answer, as decoding does.
+    block: block length of the semi-autoregressive patterns.
+    uniform: share of rows with one mask ratio over the whole answer; the others keep a clean prefix, mask
+        part of the block behind it and all that follows, which is what block-wise decoding shows a model.
+    padding: weight of the end-of-text behind an answer in the loss.
+    lengths: the few lengths batches may have, rising, so that kernels are compiled and memory laid out once.
+    """
+
+    mask_id: int
+    pad_id: int
+    region: int
+    block: int
+    uniform: float
+    padding: float
+    lengths: tuple[int, ...]
+
+
+def lay_out(rows: Rows, length: int, pad_id: int) -> Tensor:
+    """The rows' clean tokens [B, length], end-of-text behind each answer."""
+    tokens = rows.tokens[:, :length].long()
+    return torch.nn.functional.pad(tokens, (0, length - tokens.shape[1]), value=pad_id)
+
+
+def noise_rows(rows: Rows, length: int, noise: Noise, generator: torch.Generator) -> Batch:
+    """Mask the answers of a batch that is laid out to `length` columns."""
+    clean, count = lay_out(rows, length, noise.pad_id), len(rows.prompt)
+
+    def rand(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator)
+
+    column = torch.arange(length) - rows.prompt[:, None]
+    answer = (rows.total - rows.prompt)[:, None]
+    ratio = rand(count, 1).clamp(min=1e-3)
+    everywhere = rand(count, 1) < noise.uniform
+    # Half of the prefixes end at a block's boundary, the others anywhere in the answer.
+    start = (rand(count, 1) * answer).long()
+    start = torch.where(rand(count, 1) < 0.5, start // noise.block * noise.block, start)
+    end = torch.where(everywhere, length, (start // noise.block + 1) * noise.block)
+    start = torch.where(everywhere, 0, start)
+    inside = (column >= start) & (column < end)
+    drawn = inside & (rand(count, length) < ratio)
+    hidden = (drawn | (column >= end)) & (column >= 0)
+    weight = drawn * torch.where(column >= answer, noise.padding, 1.0)
+    return Batch(clean.masked_fill(hidden, noise.mask_id), clean, weight)
+
+
+def batches(
+    rows: Rows, size: int, noise: Noise, long_share: float, seed: int, skip: int = 0
+) -> Iterator[Batch]:
+    """Endless batches of rows of like length; each batch depends on the seed and its number alone.
+
+    A share of the batches leaves the whole generation region for the answer, the others little more than
+    the longest answer, since most of a full region is end-of-text that is soon learned.
+    """
+    group, number = 16, skip
+    while True:
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + number // group)
+        index = torch.randint(len(rows.prompt), (group * size,), generator=generator)
+        index = index[rows.total[index].argsort()]
+        order = torch.randperm(group, generator=generator)
+        for place in range(number % group, group):
+            own = torch.Generator().manual_seed(seed * 7_368_787 + number)
+            at = int(order[place])
+            chosen = rows.take(index[at * size : (at + 1) * size])
+            longest = int(chosen.total.max())
+            if torch.rand((), generator=own) < long_share:
+                longest = max(longest, int(chosen.prompt.max()) + noise.region)
+            length = next(width for width in noise.lengths if width >= min(longest, noise.lengths[-1]))
+            number += 1
+            yield noise_rows(chosen, length, noise, own)
