@@ -34,7 +34,7 @@ class Request:
     batch_size: int = 16
     dtype: str = "auto"
     device: str = "auto"
-    chat: bool = False
+    raw: bool = False
     trace: bool = False
     plugins: tuple[str, ...] = ()
 
@@ -103,7 +103,7 @@ def generate(request: Request) -> None:
     gen_length = request.gen_length or (DEMO_GEN_LENGTH if request.model == "demo" else GEN_LENGTH)
     block_length = request.block_length if request.block_length is not None else min(BLOCK_LENGTH, gen_length)
     strategy = prepare(strategy, loaded, gen_length, block_length)
-    ids = [_ids(prompt, loaded, request.chat) for prompt in prompts]
+    ids = [_ids(prompt, loaded, request.raw) for prompt in prompts]
     with request.target.open("w", encoding="utf-8") as out:
         waiting: dict[int, Generation] = {}
         written = 0
@@ -148,7 +148,8 @@ def decode_with_references(
     return decode(loaded, prompts, strategy, **options)
 
 
-def _ids(prompt: Prompt, loaded: LoadedModel, chat: bool) -> list[int]:
+def _ids(prompt: Prompt, loaded: LoadedModel, raw: bool) -> list[int]:
+    """Token ids of a prompt; text goes through the model's chat template where it has one, unless `raw`."""
     if prompt.ids is not None:
         return list(prompt.ids)
     assert prompt.text is not None
@@ -156,6 +157,7 @@ def _ids(prompt: Prompt, loaded: LoadedModel, chat: bool) -> list[int]:
         raise UserError(
             f"{loaded.path} has no tokenizer files; give prompt_ids in place of prompt {prompt.id!r}"
         )
+    chat = loaded.tokenizer.has_chat and not raw
     return loaded.tokenizer.chat(prompt.text) if chat else loaded.tokenizer.encode(prompt.text)
 
 

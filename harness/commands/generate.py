@@ -26,7 +26,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--batch-size", type=int, default=16, help="rows decoded together")
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--chat", action="store_true", help="wrap text prompts in the model's chat template")
+    parser.add_argument("--raw", action="store_true", help="do not wrap text prompts in the chat template")
     parser.add_argument("--trace", action="store_true", help="add what every forward committed")
     parser.add_argument(
         "--plugin", action="append", default=[], help="Python file that registers strategy parts"
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
             batch_size=args.batch_size,
             dtype=args.dtype,
             device=args.device,
-            chat=args.chat,
+            raw=args.raw,
             trace=args.trace,
             plugins=tuple(args.plugin),
         )
