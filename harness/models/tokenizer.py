@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ class Tokenizer:
         return max(self.fast.get_vocab().values()) + 1
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a prompt; a text that begins with the BOS token, as chat templates write it, gets no second."""
+        """Ids of a prompt; a text that begins with the BOS token, as chat templates write it, gets no other."""
         bos = self.fast.bos_token
         own = bool(bos) and text.startswith(bos)
         return self.fast.encode(text, add_special_tokens=not own)
@@ -73,11 +73,6 @@ class Tokenizer:
         """Ids of `text` as the user's one turn, up to where the assistant's begins."""
         return self.encode(self.render([{"role": "user", "content": text}]))
 
-    def response(self, ids: Sequence[int], terminators: Iterable[int]) -> str:
-        """The text of a generation before its first terminator, special tokens removed."""
-        ends = set(terminators)
-        return self.decode(ids[: next((at for at, token in enumerate(ids) if token in ends), len(ids))])
-
     def mask_id(self) -> int | None:
         """The mask token that the files name, None where they name none."""
         if self.fast.mask_token_id is not None:
@@ -108,11 +103,6 @@ class Tokenizer:
         return after[0] if after and after[0] in self._added.values() else None
 
 
-def cut(text: str, until: Iterable[str]) -> str:
-    """`text` up to the first stop string in it."""
-    return text[: min((at for stop in until if stop and (at := text.find(stop)) >= 0), default=len(text))]
-
-
 def load_tokenizer(directory: Path) -> Tokenizer | None:
     """The tokenizer of a checkpoint's directory, None where it has no tokenizer files.
 
@@ -126,7 +116,7 @@ def load_tokenizer(directory: Path) -> Tokenizer | None:
     import transformers
     from transformers.utils import logging
 
-    fast: Any = transformers.PreTrainedTokenizerFast if whole else transformers.Qwen2TokenizerFast
+    fast: Any = getattr(transformers, "PreTrainedTokenizerFast" if whole else "Qwen2TokenizerFast")
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # it warns that the class differs from the one named
     try:
