@@ -284,6 +284,17 @@ def decode(
     return [generation for generation in results if generation is not None]
 
 
+def check_region(strategy: Strategy, gen_length: int, block_length: int) -> None:
+    """Raise UserError or SpecError where the strategy cannot decode a region of these lengths."""
+    if gen_length < 1 or block_length < 1:
+        raise UserError(f"generation length {gen_length} and block length {block_length} must be at least 1")
+    if block_length > gen_length:
+        raise UserError(
+            f"block length {block_length} exceeds generation length {gen_length}; lower --block-length"
+        )
+    strategy.check(gen_length, block_length)
+
+
 def check_request(
     model: Denoiser,
     prompts: Sequence[list[int]],
@@ -293,13 +304,7 @@ def check_request(
     references: Sequence[list[int]] | None,
 ) -> None:
     """Raise UserError (or SpecError) for what cannot be decoded."""
-    if gen_length < 1 or block_length < 1:
-        raise UserError(f"generation length {gen_length} and block length {block_length} must be at least 1")
-    if block_length > gen_length:
-        raise UserError(
-            f"block length {block_length} exceeds generation length {gen_length}; lower --block-length"
-        )
-    strategy.check(gen_length, block_length)
+    check_region(strategy, gen_length, block_length)
     if strategy.unmask.needs_reference and references is None:
         raise UserError(f"{strategy.spec} needs the reference decode of every prompt")
     rows = model.config.vocab_rows
