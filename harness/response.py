@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from harness.models.tokenizer import Tokenizer
+from harness.models.tokenizer import Tokenizer, before_first
 from harness.tasks.postprocess import cut
 
 
@@ -35,8 +35,7 @@ def read_response(
     output_ids: Sequence[int], tokenizer: Tokenizer, terminators: Iterable[int], until: Iterable[str]
 ) -> Response:
     """The response in the generation region `output_ids`."""
-    ends = set(terminators)
-    said = next((at for at, token in enumerate(output_ids) if token in ends), len(output_ids))
+    said = before_first(output_ids, terminators)
     text = tokenizer.decode(output_ids[:said])
     kept = len(cut(text, until))
     scored = said

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ class Tokenizer:
         return max(self.fast.get_vocab().values()) + 1
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a prompt; a text that begins with the BOS token, as chat templates write it, gets no other."""
+        """Ids of a prompt; a text that begins with the BOS token, as chat templates write it, gets no more."""
         bos = self.fast.bos_token
         own = bool(bos) and text.startswith(bos)
         return self.fast.encode(text, add_special_tokens=not own)
@@ -73,6 +73,10 @@ class Tokenizer:
         """Ids of `text` as the user's one turn, up to where the assistant's begins."""
         return self.encode(self.render([{"role": "user", "content": text}]))
 
+    def response(self, ids: Sequence[int], terminators: Iterable[int]) -> str:
+        """The text of a generation before its first terminator, special tokens removed."""
+        return self.decode(ids[: before_first(ids, terminators)])
+
     def mask_id(self) -> int | None:
         """The mask token that the files name, None where they name none."""
         if self.fast.mask_token_id is not None:
@@ -101,6 +105,12 @@ class Tokenizer:
             return None
         after = self.fast.encode(text[text.rindex(said) + len(said) :], add_special_tokens=False)
         return after[0] if after and after[0] in self._added.values() else None
+
+
+def before_first(ids: Sequence[int], terminators: Iterable[int]) -> int:
+    """How many tokens stand before the first terminator."""
+    ends = set(terminators)
+    return next((at for at, token in enumerate(ids) if token in ends), len(ids))
 
 
 def load_tokenizer(directory: Path) -> Tokenizer | None:
