@@ -1,0 +1,153 @@
+"""Every figure of summary.csv, defined once; a figure that cannot be had is NaN, never 0.
+
+* accuracy: share of correct answers among the samples that were decoded and scored, from 0 to 1.
+* nfe, refresh_nfe, query_tokens, latency_s, flops: means over samples (a sample's seconds are its share of the
+  batch it was decoded in; tokenising, scoring and warm-up are not in them).
+* tpf_raw, tpf_eos, tpf_scored: sum of tokens / sum of forwards, the tokens being the whole generation length,
+  those before the first end of text, and those left after the stop strings.
+* tps: sum of tokens before the first end of text / sum of seconds, never a mean of ratios.
+* speedup: seconds a sample of the baseline / seconds a sample of this strategy, on the problems both decoded.
+* oracle_share: tpf_eos / the oracle's tpf_eos, on the problems both decoded.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from results.records import SCALARS, SampleRecord
+from results.statistics import wilson
+
+NUMERATORS = ("raw", "eos", "scored")
+SUMMARY_COLUMNS = ["strategy", "task", "n", "failed", "accuracy", "accuracy_low", "accuracy_high", "nfe", "refresh_nfe", "query_tokens", "tpf_raw", "tpf_eos", "tpf_scored", "tps", "latency_s", "speedup"]
+EXTRA_COLUMNS = ["speedup_baseline", "oracle_share", "flops", "tokens_eos", "peak_memory_bytes", "batch_size"]
+_MEASURED = ["nfe", "refresh_nfe", "query_tokens", "tokens_raw", "tokens_eos", "tokens_scored", "latency_s", "flops", "peak_memory_bytes", "batch_size"]
+
+
+def to_frame(records: Iterable[SampleRecord]) -> pd.DataFrame:
+    """One row a record with its scalar fields; unknown numbers are NaN, `correct` is 1.0, 0.0 or NaN."""
+    rows = [[getattr(record, name) for name in SCALARS] for record in records]
+    frame = pd.DataFrame(rows, columns=list(SCALARS))
+    for name in _MEASURED:
+        frame[name] = pd.to_numeric(frame[name], errors="coerce").astype("float64")
+    frame["correct"] = pd.to_numeric(frame["correct"], errors="coerce").astype("float64")
+    return frame
+
+
+def baseline_of(strategies: Sequence[str]) -> str | None:
+    """The strategy that speed-ups are relative to: fixed decoding at full length, without cache or adapter.
+
+    That is `fixed`, else the first `fixed:...` that names neither its number of steps nor a further part.
+    """
+    if "fixed" in strategies:
+        return "fixed"
+    plain = re.compile(r"fixed:(?!.*\bsteps=)[^+@]*$")
+    return next((each for each in strategies if plain.match(each)), None)
+
+
+def oracle_of(strategies: Sequence[str]) -> str | None:
+    """The uncached oracle, whose TPF no rule can exceed without changing its answers, where it was run."""
+    return next((each for each in strategies if re.match(r"oracle(:[^+@]*)?$", each)), None)
+
+
+def summarise(samples: pd.DataFrame, *, baseline: str | None = None) -> pd.DataFrame:
+    """One row a strategy x task, in order of first appearance; see the module's definitions.
+
+    Args:
+        samples: as `to_frame` gives it.
+        baseline: the strategy that speedup refers to; by default `baseline_of` those present.
+    """
+    if samples.empty:
+        return pd.DataFrame(columns=[*SUMMARY_COLUMNS, *EXTRA_COLUMNS])
+    strategies = list(dict.fromkeys(samples["strategy"]))
+    base = baseline if baseline is not None else baseline_of(strategies)
+    oracle = oracle_of(strategies)
+    done = samples[samples["status"] == "ok"]
+    cells = {key: cell.set_index("doc_id") for key, cell in done.groupby(["strategy", "task"], sort=False)}
+    empty = done.iloc[:0].set_index("doc_id")
+    rows = []
+    for (strategy, task), cell in samples.groupby(["strategy", "task"], sort=False):
+        finished = cells.get((strategy, task), empty)
+        row = _cell(strategy, task, len(cell), finished)
+        against = cells.get((base, task))
+        row["speedup"] = math.nan if against is None else _speedup(against, finished)
+        row["speedup_baseline"] = base if against is not None else ""
+        bound = cells.get((oracle, task))
+        row["oracle_share"] = math.nan if bound is None else _oracle_share(bound, finished)
+        rows.append(row)
+    return pd.DataFrame(rows)[[*SUMMARY_COLUMNS, *EXTRA_COLUMNS]]
+
+
+def _cell(strategy: str, task: str, n: int, finished: pd.DataFrame) -> dict[str, object]:
+    judged = finished["correct"].dropna()
+    accuracy = wilson(int(judged.sum()), len(judged))
+    row: dict[str, object] = {
+        "strategy": strategy,
+        "task": task,
+        "n": n,
+        "failed": n - len(finished),
+        "accuracy": accuracy.value,
+        "accuracy_low": accuracy.low,
+        "accuracy_high": accuracy.high,
+    }
+    for name in ("nfe", "refresh_nfe", "query_tokens", "latency_s", "flops", "tokens_eos"):
+        row[name] = finished[name].mean()
+    for name in NUMERATORS:
+        row[f"tpf_{name}"] = sum_ratio(finished[f"tokens_{name}"], finished["nfe"])
+    row["tps"] = sum_ratio(finished["tokens_eos"], finished["latency_s"])
+    row["peak_memory_bytes"] = finished["peak_memory_bytes"].max()
+    row["batch_size"] = finished["batch_size"].max()
+    return row
+
+
+def sum_ratio(numerator: pd.Series, denominator: pd.Series) -> float:
+    """Sum over sum, of the samples that have both; NaN where none has or the denominator is 0."""
+    both = numerator.notna() & denominator.notna()
+    total = float(denominator[both].sum())
+    return float(numerator[both].sum()) / total if total > 0 else math.nan
+
+
+def _shared(a: pd.DataFrame, b: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    common = a.index.intersection(b.index)
+    return a.loc[common], b.loc[common]
+
+
+def _speedup(base: pd.DataFrame, cell: pd.DataFrame) -> float:
+    ours, theirs = _shared(cell, base)
+    return sum_ratio(theirs["latency_s"], ours["latency_s"])
+
+
+def _oracle_share(oracle: pd.DataFrame, cell: pd.DataFrame) -> float:
+    ours, bound = _shared(cell, oracle)
+    best = sum_ratio(bound["tokens_eos"], bound["nfe"])
+    return sum_ratio(ours["tokens_eos"], ours["nfe"]) / best if best > 0 else math.nan
+
+
+def mean_over_tasks(summary: pd.DataFrame) -> pd.DataFrame:
+    """Plain means over the tasks, a row a strategy that was run on every task; `tasks` counts them.
+
+    Accuracy bounds come from the variance of the tasks' Wilson intervals (their half-widths combined as
+    independent), so they are the bounds of this set of tasks, not of tasks at large.
+    """
+    if summary.empty:
+        return summary.assign(tasks=[])
+    tasks = summary["task"].nunique()
+    rows = []
+    for strategy, cells in summary.groupby("strategy", sort=False):
+        if len(cells) < tasks:
+            continue
+        row: dict[str, object] = {"strategy": strategy, "task": "mean", "tasks": tasks}
+        row["n"], row["failed"] = int(cells["n"].sum()), int(cells["failed"].sum())
+        for name in summary.columns:
+            if name not in row and pd.api.types.is_numeric_dtype(summary[name]):
+                row[name] = cells[name].mean(skipna=False)
+        for side, name in ((-1, "accuracy_low"), (1, "accuracy_high")):
+            reach = np.sqrt(((cells[name] - cells["accuracy"]) ** 2).sum()) / tasks
+            row[name] = cells["accuracy"].mean(skipna=False) + side * reach
+        row["speedup_baseline"] = cells["speedup_baseline"].iloc[0]
+        rows.append(row)
+    return pd.DataFrame(rows, columns=[*summary.columns, "tasks"])

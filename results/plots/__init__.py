@@ -1,0 +1,1 @@
+"""Figures fit for a paper: PNG and SVG, with their data as CSV beside them."""

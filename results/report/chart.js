@@ -1,0 +1,190 @@
+"use strict";
+// The interactive trade-off: a chart a suite, error bars and frontier, strategies and suites to pick.
+
+const SPEEDS = {
+  tpf_eos: { title: "tokens per forward (TPF)", better: 1, show: (v) => number(v, 2) },
+  nfe: { title: "forwards a sample (NFE)", better: -1, show: number },
+  tps: { title: "tokens per second", better: 1, show: number },
+  flops: { title: "estimated FLOPs a sample", better: -1, show: powers },
+  query_tokens: { title: "recomputed columns a sample", better: -1, show: (v) => number(v, 0) },
+  speedup: { title: "speed-up over fixed", better: 1, show: times },
+};
+const chartState = { hidden: new Set(), tasks: new Set(), charts: [] };
+
+/** Vertical bars of the accuracy's interval, drawn under the marks. */
+const errorBars = {
+  id: "errorBars",
+  beforeDatasetsDraw(chart) {
+    const { ctx, scales: { x, y }, chartArea } = chart;
+    ctx.save();
+    ctx.beginPath();
+    ctx.rect(chartArea.left, chartArea.top, chartArea.width, chartArea.height);
+    ctx.clip();
+    for (const dataset of chart.data.datasets) {
+      for (const point of dataset.data) {
+        if (!point || point.low === undefined) continue;
+        ctx.strokeStyle = `${dataset.borderColor}66`;
+        ctx.lineWidth = 1.3;
+        ctx.beginPath();
+        ctx.moveTo(x.getPixelForValue(point.x), y.getPixelForValue(point.low));
+        ctx.lineTo(x.getPixelForValue(point.x), y.getPixelForValue(point.high));
+        ctx.stroke();
+      }
+    }
+    ctx.restore();
+  },
+};
+
+/** A strategy's mark as a canvas that Chart.js stamps at each point. */
+function stamp(spec) {
+  const { marker, fill: filled } = STRATEGY.get(spec);
+  const ratio = Math.max(1, window.devicePixelRatio || 1);
+  const size = 15;
+  const canvas = make("canvas", { width: Math.round(size * ratio), height: Math.round(size * ratio) });
+  const context = canvas.getContext("2d");
+  const path = new Path2D(SHAPES[marker] || SHAPES.o);
+  context.scale((size * ratio) / 16, (size * ratio) / 16);
+  context.lineWidth = 1.6;
+  context.strokeStyle = colourOf(spec);
+  context.fillStyle = css("--card");
+  context.fill(path);
+  context.fillStyle = colourOf(spec);
+  if (filled === "left") {
+    context.save();
+    context.beginPath();
+    context.rect(0, 0, 8, 16);
+    context.clip();
+    context.fill(path);
+    context.restore();
+  }
+  if (filled === "full") context.fill(path);
+  else context.stroke(path);
+  canvas.style.width = canvas.style.height = `${size}px`;
+  return canvas;
+}
+
+function pointsOf(task, axis) {
+  return summaryOf(task).filter((row) => known(row[axis]) && known(row.accuracy) && !chartState.hidden.has(row.strategy))
+    .map((row) => ({ x: row[axis], y: 100 * row.accuracy, low: 100 * row.accuracy_low, high: 100 * row.accuracy_high, row }));
+}
+
+/** Corners of the staircase that the points nobody beats span; the oracle is a bound, not a competitor. */
+function frontierOf(points, better) {
+  const rivals = points.filter((point) => !point.row.strategy.startsWith("oracle"));
+  const ordered = rivals.sort((a, b) => better * (b.x - a.x) || b.y - a.y);
+  const kept = [];
+  for (const point of ordered) if (!kept.length || point.y > kept[kept.length - 1].y) kept.push(point);
+  const corners = [];
+  kept.forEach((point, i) => {
+    corners.push({ x: point.x, y: point.y });
+    if (i + 1 < kept.length) corners.push({ x: kept[i + 1].x, y: point.y });
+  });
+  return corners;
+}
+
+function datasets(task, axis) {
+  const points = pointsOf(task, axis);
+  const better = SPEEDS[axis].better;
+  const found = points.map((point) => ({
+    label: point.row.strategy, data: [point], pointStyle: stamp(point.row.strategy), borderColor: colourOf(point.row.strategy),
+    pointRadius: 7, pointHoverRadius: 9, pointHitRadius: 10, showLine: false,
+  }));
+  for (const row of (DATA.summary.published_points || []).filter((each) => each.task === task && known(each[axis]))) {
+    found.push({
+      label: `${row.strategy} (published: ${row.source})`, data: [{ x: row[axis], y: 100 * row.accuracy, row }], pointStyle: "circle",
+      borderColor: css("--muted"), backgroundColor: "transparent", borderWidth: 1.5, pointRadius: 6, showLine: false,
+    });
+  }
+  found.push({
+    label: "", data: frontierOf(points, better), showLine: true, pointRadius: 0, pointHitRadius: 0, borderColor: css("--muted"),
+    borderWidth: 1.2, fill: false,
+  });
+  return found;
+}
+
+function lines(item) {
+  const { row } = item.raw;
+  const axis = byId("chart-axis").value;
+  if (!row) return "";
+  if (row.accuracy_low === undefined) return `${item.dataset.label}: ${percent(row.accuracy)} %`;
+  return [
+    row.strategy, `accuracy ${percent(row.accuracy)} % (${percent(row.accuracy_low)}–${percent(row.accuracy_high)})`,
+    `${SPEEDS[axis].title}: ${SPEEDS[axis].show(row[axis])}`, `NFE ${number(row.nfe)}, TPF ${number(row.tpf_eos, 2)}, ${number(row.tps)} tokens/s`,
+  ];
+}
+
+const ROUND = [1, 1.5, 2, 3, 5, 7];
+function logTicks(scale) {
+  const found = [];
+  for (let power = Math.floor(Math.log10(scale.min)); power <= Math.ceil(Math.log10(scale.max)); power += 1) {
+    for (const step of ROUND) found.push(step * 10 ** power);
+  }
+  const inside = found.filter((value) => value >= scale.min && value <= scale.max);
+  const every = Math.ceil(inside.length / 7);
+  scale.ticks = inside.filter((_, i) => i % every === 0).map((value) => ({ value }));
+}
+
+function settings(task, axis) {
+  const { title, better, show } = SPEEDS[axis];
+  const values = pointsOf(task, axis).map((point) => point.x);
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  const room = values.length ? Math.max(1.06, (high / low) ** 0.07) : 1;
+  const ink = { color: css("--muted"), font: { size: 12 } };
+  return {
+    type: "scatter",
+    data: { datasets: datasets(task, axis) },
+    plugins: [errorBars],
+    options: {
+      animation: false, responsive: true, maintainAspectRatio: false, layout: { padding: { top: 26, right: 8 } },
+      interaction: { mode: "nearest", intersect: true },
+      scales: {
+        x: {
+          type: "logarithmic", min: low / room, max: high * room, grid: { color: css("--line") }, border: { color: css("--muted") },
+          title: { display: true, text: `${title}  ${better > 0 ? "faster →" : "← faster"}`, ...ink },
+          afterBuildTicks: logTicks, ticks: { ...ink, maxRotation: 0, callback: (value) => (value >= 1e4 ? powers(value) : Number(value.toPrecision(3))) },
+        },
+        y: { grid: { color: css("--line") }, border: { color: css("--muted") }, title: { display: true, text: "accuracy %", ...ink }, ticks: ink, grace: "6%" },
+      },
+      plugins: {
+        legend: { display: false },
+        tooltip: {
+          displayColors: false, filter: (item) => Boolean(item.raw.row), callbacks: { title: () => "", label: lines },
+          backgroundColor: css("--ink"), titleColor: css("--ground"), bodyColor: css("--ground"), padding: 9,
+        },
+      },
+    },
+  };
+}
+
+function drawCharts() {
+  for (const chart of chartState.charts) chart.destroy();
+  chartState.charts = [];
+  const axis = byId("chart-axis").value;
+  const frames = taskEntries().filter(([task]) => chartState.tasks.has(task)).map(([task, text]) => {
+    const canvas = make("canvas", { role: "img", "aria-label": `${text}: accuracy against ${SPEEDS[axis].title}; the figures are in the summary table` });
+    return { task, canvas, frame: make("div", { class: "plot" }, make("h3", {}, text), canvas) };
+  });
+  fill(byId("charts"), ...frames.map(({ frame }) => frame));
+  for (const { task, canvas } of frames) chartState.charts.push(new Chart(canvas, settings(task, axis)));
+}
+
+function toggle(set, value, button) {
+  if (set.has(value)) set.delete(value);
+  else set.add(value);
+  button.setAttribute("aria-pressed", String(button.getAttribute("aria-pressed") !== "true"));
+  drawCharts();
+}
+
+function startChart() {
+  const usable = Object.entries(SPEEDS).filter(([name]) => DATA.summary.rows.some((row) => known(row[name])));
+  options(byId("chart-axis"), usable.map(([name, { title }]) => [name, title]));
+  byId("chart-axis").addEventListener("change", drawCharts);
+  const entries = taskEntries();
+  for (const [task] of entries.slice(0, 1)) chartState.tasks.add(task);
+  byId("chart-tasks").append(...entries.map(([task, text]) =>
+    chip(text, chartState.tasks.has(task), (button) => toggle(chartState.tasks, task, button))));
+  fill(byId("chart-strategies"), ...DATA.strategies.map(({ spec }) =>
+    chip(spec, true, (button) => toggle(chartState.hidden, spec, button), spec)));
+  if (usable.length) drawCharts();
+  themeListeners.push(() => usable.length && drawCharts());
+}
