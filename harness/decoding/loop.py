@@ -100,7 +100,8 @@ class Decoder:
         """The columns this forward recomputes for `row`, counted as its cost."""
         cache = self.strategy.cache
         first, last = cache.span(row)
-        if self.model.config.shift and first > 0 and self.canvas.masked[row.slot, first]:
+        reads_first = self.strategy.unmask.reads_block or self.canvas.masked[row.slot, first]
+        if self.model.config.shift and first > 0 and reads_first:
             first -= 1  # a shifted model predicts the block's first position at the column before it
         if cache.keeps_kv and row.step == 0:
             row.refreshes += 1
