@@ -1,0 +1,74 @@
+"""An independent, naive transformer for checking the real one: one sample, weights by checkpoint name."""
+
+import pytest
+import torch
+
+NAMES = {
+    "llada": {
+        "embed": "model.transformer.wte.weight",
+        "final": "model.transformer.ln_f.weight",
+        "head": "model.transformer.ff_out.weight",
+        "layer": "model.transformer.blocks",
+        "parts": ("attn_norm", "q_proj", "k_proj", "v_proj", "attn_out")
+        + ("ff_norm", "ff_proj", "up_proj", "ff_out"),
+    },
+    "dream": {
+        "embed": "model.embed_tokens.weight",
+        "final": "model.norm.weight",
+        "head": "lm_head.weight",
+        "layer": "model.layers",
+        "parts": ("input_layernorm", "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
+        + ("self_attn.o_proj", "post_attention_layernorm", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"),
+    },
+}
+
+
+@pytest.fixture(scope="session")
+def naive_forward():
+    return forward
+
+
+def forward(model, tokens, first=0, last=None, past=None):
+    """Logits [last - first, V] over the columns [first, last) of `tokens` [L], unshifted, and all K and V.
+
+    past: the K and V [n_kv_heads, L, head_dim] a layer of an earlier call, which serve every other column.
+    """
+    c, state, names = model.config, model.state_dict(), NAMES[model.config.family]
+    last = len(tokens) if last is None else last
+    x, store = state[names["embed"]][torch.tensor(tokens[first:last])], []
+
+    def norm(x, weight):
+        return x / (x.pow(2).mean(-1, keepdim=True) + c.rms_eps).sqrt() * weight
+
+    def linear(x, name):
+        return x @ state[f"{name}.weight"].T + state.get(f"{name}.bias", 0)
+
+    def turn(x):  # rotary embedding as a product of complex numbers
+        half = c.head_dim // 2
+        rate = c.rope_theta ** (-torch.arange(half, dtype=x.dtype) / half)
+        angle = torch.arange(first, last, dtype=x.dtype)[:, None] * rate
+        wheel = torch.polar(torch.ones_like(angle), angle)
+        turned = torch.complex(x[..., :half], x[..., half:]) * wheel
+        return torch.cat((turned.real, turned.imag), -1)
+
+    for layer in range(c.n_layers):
+        n1, q, k, v, o, n2, gate, up, down = (f"{names['layer']}.{layer}.{part}" for part in names["parts"])
+        h = norm(x, state[f"{n1}.weight"])
+        q, k, v = (linear(h, name).unflatten(-1, (-1, c.head_dim)).transpose(0, 1) for name in (q, k, v))
+        q, k = turn(q), turn(k)
+        if past is not None:
+            k, v = (
+                torch.cat((old[:, :first], new, old[:, last:]), 1)
+                for old, new in zip(past[layer], (k, v), strict=True)
+            )
+        store.append((k, v))
+        heads = []
+        for head in range(c.n_heads):
+            own = head * c.n_kv_heads // c.n_heads
+            heads.append((q[head] @ k[own].T / c.head_dim**0.5).softmax(-1) @ v[own])
+        x = x + linear(torch.cat(heads, -1), o)
+        h = norm(x, state[f"{n2}.weight"])
+        g = linear(h, gate)
+        x = x + linear(g * g.sigmoid() * linear(h, up), down)
+    head = state[names["embed"]] if c.tied else state[names["head"]]
+    return norm(x, state[names["final"]]) @ head.T, store
