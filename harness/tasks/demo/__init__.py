@@ -1,4 +1,4 @@
-"""The demo suites: procedurally generated analogues of the four benchmarks, made anew from a seed wherever needed."""
+"""The demo suites: procedurally generated analogues of the four benchmarks, from a seed."""
 
 from __future__ import annotations
 
