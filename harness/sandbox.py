@@ -1,0 +1,186 @@
+"""Runs untrusted programs against their tests, several at a time, each in a sandbox of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import itertools
+import json
+import math
+import os
+import secrets
+import select
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import UserError
+from harness.sandbox_backends import BACKENDS, UNCONFINED, Backend
+from harness.sandbox_child import LABEL
+
+CPU_S = 3.0  # the hub's code_eval, which lm-eval uses, gives every program 3 seconds
+WALL_FACTOR = 4  # on a busy machine a program may wait for the processor this many times as long
+WALL_EXTRA_S = 2.0
+MEMORY_MB = 1024
+FILE_MB = 16
+REPLY_BYTES = 1 << 16
+UIDS = itertools.cycle(range(61000, 62000))  # users that no distribution hands out
+FLAG = "--allow-unsandboxed-code"
+
+
+@dataclass(frozen=True)
+class Program:
+    """Code to run and the tests that follow it.
+
+    `exports` are the names the tests take from the candidate even where they are names of builtins; the
+    functions among them may not return objects that compare as the candidate pleases.
+    """
+
+    candidate: str
+    tests: str
+    exports: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether the tests ran to their end, and if not, why; `seconds` is the wall time of the run."""
+
+    passed: bool
+    error: str | None
+    seconds: float
+
+
+def run_programs(
+    programs: Iterable[Program],
+    *,
+    workers: int | None = None,
+    timeout_s: float = CPU_S,
+    memory_mb: int = MEMORY_MB,
+    allow_unsandboxed: bool = False,
+) -> Iterator[Verdict]:
+    """The verdicts of the programs, in order; `workers` run at a time (as many as there are processors).
+
+    `timeout_s` bounds a program's CPU time, and its wall time at a few times as much; `memory_mb` its address
+    space. Raises UserError where this machine offers no isolation, unless `allow_unsandboxed`.
+    """
+    backend = choose_backend(allow_unsandboxed)
+    threads = workers or len(os.sched_getaffinity(0))
+    with ThreadPoolExecutor(threads) as pool:
+        yield from pool.map(lambda program: run_one(program, backend, timeout_s, memory_mb), programs)
+
+
+def choose_backend(allow_unsandboxed: bool) -> Backend:
+    """The best isolation that works here. Raises UserError if there is none and it was not waived."""
+    backend = available_backend()
+    if backend is not None:
+        return backend
+    if allow_unsandboxed:
+        return UNCONFINED
+    raise UserError(
+        "this machine offers no isolation for running model-written code (neither bubblewrap nor Linux "
+        f"namespaces work); install bubblewrap, or run it unprotected with {FLAG}"
+    )
+
+
+@functools.cache
+def available_backend() -> Backend | None:
+    """The first backend that runs a program and hides this machine's files from it; None if none does."""
+    with tempfile.NamedTemporaryFile() as witness:
+        tests = (
+            f"import os, typing, decimal, heapq\nassert not os.path.exists({witness.name!r})\n"
+            f"assert not os.path.exists({str(Path(__file__).parent)!r})\nopen('probe', 'w').close()"
+        )
+        for backend in BACKENDS:
+            if backend.present() and run_one(Program("", tests), backend, CPU_S, MEMORY_MB).passed:
+                return backend
+    return None
+
+
+def run_one(program: Program, backend: Backend, timeout_s: float, memory_mb: int) -> Verdict:
+    """Runs one program in a fresh sandbox, which is gone with everything in it when this returns."""
+    started = time.monotonic()
+    ours, theirs = socket.socketpair()
+    nonce = secrets.token_bytes(32)
+    with ours, tempfile.TemporaryDirectory(prefix="sandbox-") as folder:
+        ours.sendall(nonce)
+        with theirs:
+            command = backend.command(theirs.fileno())
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                cwd=folder,
+                env=backend.environment(folder),
+                start_new_session=True,
+            )
+        request = {
+            "candidate": program.candidate,
+            "tests": program.tests,
+            "exports": sorted(program.exports),
+            "cpu_s": math.ceil(timeout_s),
+            "memory_mb": memory_mb,
+            "file_mb": FILE_MB,
+            **backend.request(folder, next(UIDS)),
+        }
+        try:
+            reply = _converse(process, ours, request, started + WALL_FACTOR * timeout_s + WALL_EXTRA_S)
+        finally:
+            status = _end(process)
+    seconds = time.monotonic() - started
+    if reply.get("digest") == hashlib.sha256(nonce + LABEL).hexdigest():
+        return Verdict(True, None, seconds)
+    return Verdict(False, _why(reply, status), seconds)
+
+
+def _converse(process: subprocess.Popen[bytes], ours: socket.socket, request: dict, deadline: float) -> dict:
+    """Sends the request and waits for one line of reply, the process's end or the deadline."""
+    assert process.stdin is not None
+    try:
+        with process.stdin as pipe:
+            pipe.write(json.dumps(request).encode())
+    except BrokenPipeError:
+        return {}
+    received = b""
+    end = os.pidfd_open(process.pid)
+    try:
+        while b"\n" not in received and len(received) < REPLY_BYTES:
+            ready, _, _ = select.select([ours, end], [], [], max(0.0, deadline - time.monotonic()))
+            if not ready:
+                return {"failed": "out of time"}
+            if ours not in ready:
+                break
+            chunk = ours.recv(REPLY_BYTES)
+            if not chunk:
+                break
+            received += chunk
+    finally:
+        os.close(end)
+    try:
+        reply = json.loads(received)
+    except ValueError:
+        return {}
+    return reply if isinstance(reply, dict) else {}
+
+
+def _end(process: subprocess.Popen[bytes]) -> int | None:
+    """Kills the sandbox and returns the status it had ended with, None if it was still running."""
+    status = process.poll()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    return status
+
+
+def _why(reply: dict, status: int | None) -> str:
+    if "failed" in reply:
+        return str(reply["failed"])
+    return f"it ended before the tests had (status {status})"

@@ -1,0 +1,117 @@
+"""The MATH grader: lm-eval's own, in worker processes that can be stopped, for sympy may never return."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import select
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+TIMEOUT_S = (
+    60.0  # lm-eval's own limits are 5 s for each of its comparisons; this one catches what escapes them
+)
+START_S = 120.0
+MEMORY_MB = 4096
+
+
+class Worker:
+    """One grading process, started when first asked and again after it had to be stopped."""
+
+    def __init__(self, timeout_s: float = TIMEOUT_S) -> None:
+        self.timeout_s = timeout_s
+        self.process: subprocess.Popen[str] | None = None
+
+    def grade(self, doc: dict[str, Any], response: str) -> dict[str, Any]:
+        """{"extracted", "metrics"} or {"error"} of one response."""
+        if self.process is None or self.process.poll() is not None:
+            self._start()
+        assert self.process is not None
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.write(json.dumps({"doc": doc, "response": response}) + "\n")
+            self.process.stdin.flush()
+            return json.loads(self._line(self.timeout_s))
+        except (OSError, ValueError, TimeoutError) as error:
+            self.close()
+            return {"error": f"the grader was stopped ({error or type(error).__name__})"}
+
+    def close(self) -> None:
+        """Ends the process."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            for stream in (self.process.stdin, self.process.stdout):
+                if stream is not None:
+                    with suppress(OSError):  # what was not yet sent has nowhere to go
+                        stream.close()
+            self.process = None
+
+    def _start(self) -> None:
+        self.close()
+        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "harness.tasks.grade_math_worker", str(MEMORY_MB)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env={**os.environ, "PYTHONPATH": path},
+        )
+        if self._line(START_S).strip() != "ready":
+            raise RuntimeError("the MATH grader did not start; is lm-eval[math] installed?")
+
+    def _line(self, timeout_s: float) -> str:
+        assert self.process is not None
+        assert self.process.stdout is not None
+        # Every answer is one short line written at once, so a readable pipe holds the whole of it.
+        ready, _, _ = select.select([self.process.stdout], [], [], timeout_s)
+        if not ready:
+            raise TimeoutError(f"no verdict within {timeout_s:g} s")
+        return self.process.stdout.readline()
+
+
+class MathGrader:
+    """Grades many responses on several workers, in order."""
+
+    def __init__(self, workers: int | None = None) -> None:
+        self.size = workers or len(os.sched_getaffinity(0))
+        self.idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
+        self.started: list[Worker] = []
+        self.lock = threading.Lock()
+
+    def grade_many(self, items: list[tuple[dict[str, Any], str]]) -> Iterator[dict[str, Any]]:
+        """The verdicts of (doc, response) pairs, in their order."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        # A worker takes seconds to start: a handful of responses is graded by one.
+        threads = min(self.size, 1 + len(items) // 16)
+        with ThreadPoolExecutor(threads) as pool:
+            yield from pool.map(lambda item: self._grade(*item), items)
+
+    def _grade(self, doc: dict[str, Any], response: str) -> dict[str, Any]:
+        try:
+            worker = self.idle.get_nowait()
+        except queue.Empty:
+            worker = Worker()
+            with self.lock:
+                self.started.append(worker)
+        try:
+            return worker.grade(doc, response)
+        finally:
+            self.idle.put(worker)
+
+    def close(self) -> None:
+        """Ends every worker."""
+        for worker in self.started:
+            worker.close()
+
+    def __del__(self) -> None:
+        self.close()

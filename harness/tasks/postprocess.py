@@ -1,0 +1,128 @@
+"""From a response to the program that is run: code fences, stop strings and the papers' clean-up of code."""
+
+from __future__ import annotations
+
+import ast
+import re
+import warnings
+from collections.abc import Iterable, Sequence
+
+FENCE = re.compile(r"```(?:python|py|Python)?[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL)
+MAX_LINES = 100  # dParallel, Fast-dLLM and Dream look for valid code in the first hundred lines
+DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+ASSIGNMENTS = (ast.Assign, ast.AnnAssign, ast.AugAssign)
+
+
+def cut(text: str, stops: Iterable[str]) -> str:
+    """The text before the first stop string."""
+    for stop in stops:
+        if stop:
+            text = text.split(stop, 1)[0]
+    return text
+
+
+def fenced(response: str) -> str | None:
+    """What stands in the first code fence, to the response's end where it is not closed; None without one."""
+    match = FENCE.search(response)
+    return match.group(1) if match else None
+
+
+def parses(code: str) -> ast.Module | None:
+    """The parsed code, or None where it is not valid Python."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(code)
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return None
+
+
+def longest_valid(text: str) -> str:
+    """The run of lines that is valid Python and has most lines that are not blank; the first of equals."""
+    lines = text.splitlines()[:MAX_LINES]
+    filled = [0]
+    for line in lines:
+        filled.append(filled[-1] + bool(line.strip()))
+    spans = [(i, j) for i in range(len(lines)) for j in range(i + 1, len(lines) + 1)]
+    for start, end in sorted(spans, key=lambda span: filled[span[0]] - filled[span[1]]):
+        code = "\n".join(lines[start:end])
+        if parses(code) is not None:
+            return code
+    return ""
+
+
+def sanitize(text: str, entry_point: str | None = None) -> str:
+    """The imports, definitions and assignments of the longest valid code; with an entry point, what it needs.
+
+    This is the clean-up that the papers' scripts apply before they run a HumanEval or MBPP answer.
+    """
+    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\t", "    ").strip() + "\n"
+    tree = parses(text) or parses(longest_valid(text)) or ast.Module([], [])
+    kept = [
+        node
+        for node in tree.body
+        if isinstance(node, (ast.Import, ast.ImportFrom, *DEFINITIONS, *ASSIGNMENTS))
+    ]
+    if entry_point is not None:
+        needed = _reachable(entry_point, kept)
+        kept = [n for n in kept if isinstance(n, (ast.Import, ast.ImportFrom)) or _defines(n) & needed]
+    return "\n".join(ast.unparse(node) for node in kept)
+
+
+def _defines(node: ast.stmt) -> set[str]:
+    """The names a definition or an assignment binds."""
+    if isinstance(node, DEFINITIONS):
+        return {node.name}
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]  # type: ignore[attr-defined]
+    return {name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)}
+
+
+def _reachable(entry_point: str, nodes: Sequence[ast.stmt]) -> set[str]:
+    """Every name that the entry point uses, directly or through what it uses."""
+    uses: dict[str, set[str]] = {}
+    for node in nodes:
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            continue
+        names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+        names |= {n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute)}
+        for name in _defines(node):
+            uses.setdefault(name, set()).update(names)
+    found, waiting = set(), [entry_point]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting.extend(uses.get(name, ()))
+    return found
+
+
+def defined(code: str) -> set[str]:
+    """The names that a program binds at its top level."""
+    tree = parses(code) or ast.Module([], [])
+    return {
+        name
+        for node in tree.body
+        if isinstance(node, (*DEFINITIONS, *ASSIGNMENTS))
+        for name in _defines(node)
+    }
+
+
+def completion(prompt: str, response: str, entry_point: str, stops: Sequence[str]) -> str:
+    """A HumanEval program from a response that is a whole function, in a fence or not, or a bare body.
+
+    A bare body is judged as lm-eval judges it: prompt and response joined, the response cut at `stops`.
+    """
+    code = fenced(response)
+    if code is None and re.search(rf"^(async )?def {re.escape(entry_point)}\b", response, re.MULTILINE):
+        code = response
+    if code is not None:
+        return sanitize(f"{prompt}\n{code}", entry_point)
+    return prompt + cut(response.split("```", 1)[0], stops)
+
+
+def function(response: str, clean: bool) -> str:
+    """An MBPP program: what stands in the fence, cleaned up if asked, or the response between its marks."""
+    code = fenced(response)
+    if code is None:
+        return response.split("```", 1)[0].removeprefix("[BEGIN]\n").split("[DONE]", 1)[0]
+    return sanitize(code) if clean else code
