@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -35,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     command = next((word for word in arguments if not word.startswith("-")), None)
     args = parser_for(command).parse_args(arguments)
+    args.typed = f"python -m training {shlex.join(arguments)}"  # for the cards
     try:
         return args.handler(args) or 0
     except (UserError, ValueError) as error:

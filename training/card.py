@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import platform
-import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-
-
-def command_line() -> str:
-    """The training command that is running, as one would type it."""
-    return f"python -m training {shlex.join(sys.argv[1:])}"
 
 
 def hardware(device: torch.device) -> str:
@@ -27,16 +20,14 @@ def hardware(device: torch.device) -> str:
 def write_card(
     directory: Path,
     title: str,
+    command: str,
     facts: Mapping[str, Any],
     tables: Mapping[str, Sequence[Mapping[str, Any]]],
-    text: str = "",
     name: str = "README.md",
 ) -> None:
-    """Write a Markdown card with the running command, the facts and one table a heading."""
+    """Write a Markdown card with the command that made the artefact, the facts and one table a heading."""
     parts = [f"# {title}\n"]
-    if text:
-        parts.append(f"{text}\n")
-    parts.append(f"Made by\n\n    {command_line()}\n")
+    parts.append(f"Made by\n\n    {command}\n")
     parts.append(
         "\n".join(["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in facts.items())]) + "\n"
     )

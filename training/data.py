@@ -132,18 +132,22 @@ def encode_prompt(question: str, tokenizer: Tokenizer) -> list[int]:
 
 
 def _from_trajectory(place: str, record: dict[str, Any], config: ModelConfig) -> Example:
-    ids = {}
+    prompt, response = trajectory_ids(place, record, config)
+    steps = record.get("commit_step")
+    if steps is not None and (not isinstance(steps, list) or len(steps) != len(response)):
+        raise UserError(f"{place}: commit_step must have one number for each of response_ids")
+    return Example(prompt, until_terminator(response, config.terminators), steps)
+
+
+def trajectory_ids(place: str, record: dict[str, Any], config: ModelConfig) -> tuple[list[int], list[int]]:
+    """prompt_ids and response_ids of a trajectory, as decoded. Raises UserError naming the place."""
     for key in ("prompt_ids", "response_ids"):
         value = record.get(key)
         if not isinstance(value, list) or not value or not all(isinstance(token, int) for token in value):
             raise UserError(f"{place}: {key} must be a list of token ids that is not empty")
         if not all(0 <= token < config.vocab_rows for token in value):
             raise UserError(f"{place}: {key} has ids outside the model's vocabulary of {config.vocab_rows}")
-        ids[key] = value
-    steps = record.get("commit_step")
-    if steps is not None and (not isinstance(steps, list) or len(steps) != len(ids["response_ids"])):
-        raise UserError(f"{place}: commit_step must have one number for each of response_ids")
-    return Example(ids["prompt_ids"], until_terminator(ids["response_ids"], config.terminators), steps)
+    return record["prompt_ids"], record["response_ids"]
 
 
 def until_terminator(ids: list[int], terminators: Sequence[int]) -> list[int]:

@@ -34,6 +34,8 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, save the adapter in peft's format and write its card; continues an interrupted run."""
+    from transformers import set_seed
+
     from training.card import hardware, write_card
     from training.lora import adapt, checkpoint_layers
     from training.objectives import objective
@@ -48,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
     resume = continued(work, args, settings)
     loaded, examples, collator = prepare(args, settings, arguments, checkpointing)
     loaded.model.name_or_path = args.model
+    set_seed(args.seed)  # the adapter's first values are drawn before the Trainer seeds anything
     if checkpointing:
         checkpoint_layers(loaded.model)
     trainer = DistillTrainer(
@@ -83,7 +86,9 @@ def run(args: argparse.Namespace) -> int:
         if decoding:
             tables["Decoded after each epoch"] = decoding.rows
             decoding.plot(args.output / "evaluation.png")
-        write_card(args.output, f"{args.output.name}, a LoRA adapter of {args.model}", facts, tables)
+        write_card(
+            args.output, f"{args.output.name}, a LoRA adapter of {args.model}", args.typed, facts, tables
+        )
         print(f"adapter and card written to {args.output}")
     return 0
 
@@ -93,14 +98,14 @@ def prepare(
 ) -> tuple[LoadedModel, Examples, Collator]:
     """Model on its device, data and collator; the data are read and memory is counted before the weights."""
     from harness.models.catalog import locate
-    from harness.models.config import ModelConfig
-    from harness.models.loading import load_model
+    from harness.models.loading import load_model, read_config
     from harness.models.tokenizer import load_tokenizer
     from training.data import Collator, Examples, read_examples
     from training.memory import check_device, estimate
 
     path = locate(args.model)
-    config = ModelConfig.from_dir(path)
+    tokenizer = load_tokenizer(path)
+    config = read_config(path, tokenizer)
     need = estimate(
         config,
         settings.lora.r,
@@ -112,7 +117,7 @@ def prepare(
     )
     sharded = arguments.deepspeed is not None or bool(arguments.fsdp)
     check_device(args.model, config, need, arguments.device, sharded)
-    examples = read_examples(args.data, config, load_tokenizer(path), settings.data)
+    examples = read_examples(args.data, config, tokenizer, settings.data)
     loaded = load_model(args.model, dtype=args.dtype, device=str(arguments.device))
     return loaded, Examples(examples), Collator(settings.data, loaded.config)
 

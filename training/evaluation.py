@@ -12,7 +12,7 @@ from transformers import Trainer, TrainerCallback
 
 import strategies
 from harness.models.loading import LoadedModel
-from training.problems import Decoded, decode_problems
+from training.problems import Decoded, SplitTask, decode_problems
 from training.settings import Evaluation
 
 
@@ -26,6 +26,7 @@ class Decoding(TrainerCallback):
     def __init__(self, settings: Evaluation, loaded: LoadedModel, trainer: Trainer, work: Path) -> None:
         self.settings, self.loaded, self.trainer = settings, loaded, trainer
         self.strategy = strategies.parse(settings.strategy)
+        self.tasks = [SplitTask.of(name, settings.split, settings.limit) for name in settings.tasks]
         self.path = work / "evaluation.jsonl"
         self.rows: list[dict[str, Any]] = []
 
@@ -50,13 +51,7 @@ class Decoding(TrainerCallback):
         model = self.loaded.model
         training = model.training
         model.eval()
-        decoded = [
-            item
-            for task in self.settings.tasks
-            for item in decode_problems(
-                self.loaded, self.strategy, task, self.settings.limit, self.settings.split
-            )
-        ]
+        decoded = [item for task in self.tasks for item in decode_problems(self.loaded, self.strategy, task)]
         model.train(training)
         self.record(state, decoded)
 

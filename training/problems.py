@@ -1,31 +1,88 @@
-"""Problems of a task, decoded and scored: what the teacher's trajectories and the evaluation hook share."""
+"""Problems of a task's training split, decoded and scored by what `run` decodes and scores with."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from harness.decoding import Generation, decode
-from harness.errors import UserError
 from harness.models.loading import LoadedModel
 from harness.prepare import prepare
-from harness.tasks.base import Problem, Score
+from harness.tasks.base import Doc, Problem, Score
 from harness.tasks.registry import load_task
+from harness.tasks.task import Task
 from strategies import Strategy
+
+
+class SplitTask(Task):
+    """A task whose problems are those of another split, the demo suites' made as many as asked for."""
+
+    split = "train"
+    count: int | None = None
+
+    @classmethod
+    def of(cls, name: str, split: str, count: int | None, **options: Any) -> SplitTask:
+        """The task of that name over `count` problems of `split`. Raises UserError as load_task does."""
+        base = load_task(name, **options)
+        task = cls(
+            base.name,
+            base.protocol,
+            base.definition,
+            data_dir=base.data_dir,
+            allow_unsandboxed=base.allow_unsandboxed,
+        )
+        task.split, task.count = split, count
+        return task
+
+    def _rows(self, split: str) -> list[Doc]:
+        if split != "test":
+            return super()._rows(split)
+        if self.definition.demo and self.count is not None:
+            from harness.tasks.demo import generate
+
+            fields = self.definition.fields
+            docs = generate(self.definition.name, self.split, self.count)
+            return [{name: doc[name] for name in fields} for doc in docs]
+        return super()._rows(self.split)[: self.count]
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """A problem, its decode, the text of its response and, where asked for, its score."""
+    """A problem, its decode, the text of its response and the task's verdict."""
 
     problem: Problem
     generation: Generation
     text: str
-    score: Score | None
+    score: Score
 
 
 def encode_problem(problem: Problem, loaded: LoadedModel) -> list[int]:
     """The prompt's ids, behind the chat template where the protocol uses one."""
-    if loaded.tokenizer is None:
-        raise UserError(f"{loaded.path} has no tokenizer files; tasks need them")
-    encode = loaded.tokenizer.chat if problem.chat else loaded.tokenizer.encode
-    return encode(problem.prompt)
+    tokenizer = loaded.need_tokenizer()
+    ids = tokenizer.chat(problem.prompt) if problem.chat else tokenizer.encode(problem.prompt)
+    return ids + (tokenizer.fast.encode(problem.prefix, add_special_tokens=False) if problem.prefix else [])
+
+
+def response_text(generation: Generation, loaded: LoadedModel) -> str:
+    """The text of a generation before its first terminator."""
+    return loaded.need_tokenizer().response(generation.output_ids, loaded.config.terminators)
+
+
+def decode_problems(
+    loaded: LoadedModel, strategy: Strategy, task: Task, batch_size: int = 16
+) -> Iterator[Decoded]:
+    """Decode and score all problems of a task at its protocol's lengths."""
+    problems: Sequence[Problem] = task.problems()
+    generations = decode(
+        loaded,
+        [encode_problem(problem, loaded) for problem in problems],
+        prepare(strategy, loaded, task.gen_length, task.block_length),
+        gen_length=task.gen_length,
+        block_length=task.block_length,
+        batch_size=batch_size,
+    )
+    texts = [response_text(generation, loaded) for generation in generations]
+    scores = task.score_many([(problem.doc_id, text) for problem, text in zip(problems, texts, strict=True)])
+    for item in zip(problems, generations, texts, scores, strict=True):
+        yield Decoded(*item)

@@ -27,6 +27,11 @@ CONFIG = {
 }
 
 
+@pytest.fixture(scope="session")
+def tiny_config():
+    return CONFIG
+
+
 @pytest.fixture
 def config():
     return ModelConfig.from_json(CONFIG)

@@ -7,4 +7,198 @@ import shutil
 import pytest
 import torch
 import yaml
-from conftest_tools import base_model, read_masked
+from safetensors.torch import load_file
+
+from harness.errors import UserError
+from harness.models.config import ModelConfig
+from harness.models.loading import load_model, save_model
+from harness.models.transformer import build
+from training.__main__ import main
+from training.consistency import draw_states
+from training.data import Canvas, Collator, Example, Examples
+from training.lora import adapt, target_pattern
+from training.masking import RowRandom, forward_masking
+from training.objectives import CertaintyForcing
+from training.settings import Lora, Loss, read_settings
+
+END = 29
+STEPS = 200  # enough to be often right, too few to be sure
+TARGETS = ("q_proj", "k_proj", "v_proj", "attn_out", "ff_proj", "up_proj", "ff_out")
+RECIPE = {
+    "lora": {"r": 4, "alpha": 8, "targets": list(TARGETS)},
+    "loss": {"block_length": 4},
+    "data": {"response_length": 12},
+    "training": {
+        "learning_rate": 5e-3,
+        "per_device_train_batch_size": 16,
+        "num_train_epochs": 2,
+        "logging_steps": 1,
+        "report_to": "tensorboard",
+        "use_cpu": True,
+        "disable_tqdm": True,
+    },
+}
+
+
+def examples(count, seed):
+    """Two numbers said four times over."""
+    rng = random.Random(seed)
+    pairs = [[rng.randrange(24), rng.randrange(24)] for _ in range(count)]
+    return [Example(pair, [*pair * 4, END], list(range(1, 13))) for pair in pairs]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory, tiny_config):
+    """A directory with a model that has half learned to repeat."""
+    torch.manual_seed(0)
+    config = ModelConfig.from_json(tiny_config)
+    model = build(config)
+    objective = CertaintyForcing(Loss(block_length=4, entropy_weight=0.0), config.mask_id)
+    collator = Collator(Canvas(response_length=12), config)
+    optimizer = torch.optim.AdamW(model.parameters(), 5e-3)
+    for step in range(STEPS):
+        batch = collator([{"index": at, "example": e} for at, e in enumerate(examples(32, step))])
+        loss, _ = objective(model, batch, [RowRandom.of(0, step, at) for at in range(32)], None)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    directory = tmp_path_factory.mktemp("base")
+    save_model(model, tiny_config, directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "trajectories.jsonl"
+    lines = [
+        {"prompt_ids": e.prompt_ids, "response_ids": e.response_ids + [END] * 3, "commit_step": e.commit_step}
+        for e in examples(128, "train")
+    ]
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    return path
+
+
+def distill(tmp_path, base, data, name="a", recipe=RECIPE, **change):
+    config = tmp_path / f"{name}.yaml"
+    config.write_text(yaml.safe_dump({**recipe, **change}))
+    arguments = ["--model", str(base), "--data", str(data), "--config", str(config)]
+    paths = ["--output", str(tmp_path / name), "--work", str(tmp_path / f"{name}-work")]
+    return main(["distill", *arguments, *paths])
+
+
+def certainty_of(directory, adapter=None):
+    """Mean entropy over the masked positions of held-out rows, and the share of them predicted right."""
+    loaded = load_model(str(directory), device="cpu", adapter=adapter and str(adapter))
+    batch = Collator(Canvas(response_length=12), loaded.config)(
+        [Examples(examples(64, "held out"))[at] for at in range(64)]
+    )
+    views = forward_masking(
+        batch["tokens"],
+        batch["prompt_lengths"].tolist(),
+        [RowRandom.of(1, 0, at) for at in range(64)],
+        mask_id=loaded.config.mask_id,
+        block_length=4,
+    )
+    with torch.no_grad():
+        logits = loaded.model.logits(views.noisy, read=views.masked)
+    entropy = torch.special.entr(logits.softmax(-1)).sum(-1).mean().item()
+    return entropy, (logits.argmax(-1) == batch["tokens"][views.masked]).float().mean().item()
+
+
+def test_entropy_falls_while_accuracy_holds(tmp_path, base, data, capsys):
+    assert distill(tmp_path, base, data, training={**RECIPE["training"], "num_train_epochs": 5}) == 0
+    (before, held), (after, holds) = certainty_of(base), certainty_of(base, tmp_path / "a")
+    assert held > 0.3
+    assert after < 0.8 * before
+    assert holds > held - 0.02
+    card = (tmp_path / "a" / "README.md").read_text()
+    assert "python -m training distill" in card
+    assert "128 examples" in card
+    assert list((tmp_path / "a-work").rglob("events.out.tfevents*"))
+
+
+def test_a_resumed_run_equals_an_undisturbed_one(tmp_path, base, data):
+    distill(tmp_path, base, data, "whole")
+    work = tmp_path / "whole-work"
+    shutil.copytree(work, tmp_path / "half-work")
+    first, last = sorted((tmp_path / "half-work").glob("checkpoint-*"), key=lambda p: int(p.name[11:]))
+    (last / "trainer_state.json").unlink()  # killed while it saved
+    distill(tmp_path, base, data, "half")
+    whole, half = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("whole", "half"))
+    assert first.exists()
+    assert whole.keys() == half.keys()
+    assert all(torch.equal(whole[key], half[key]) for key in whole)
+
+
+def test_another_recipe_in_the_same_place_is_refused(tmp_path, base, data, capsys):
+    distill(tmp_path, base, data, "a")
+    assert distill(tmp_path, base, data, "a", lora={**RECIPE["lora"], "r": 2}) == 2
+    assert "another recipe" in capsys.readouterr().err
+
+
+def test_the_consistency_objective_learns_to_jump(tmp_path, base, data):
+    assert distill(tmp_path, base, data, loss={"objective": "consistency", "block_length": 4}) == 0
+    state = json.loads(next((tmp_path / "a-work").glob("checkpoint-16/trainer_state.json")).read_text())
+    losses = [line["cross_entropy"] for line in state["log_history"] if "cross_entropy" in line]
+    assert sum(losses[-4:]) < sum(losses[:4])
+
+
+def test_checkpointing_changes_memory_and_nothing_else(tmp_path, base, data):
+    training = {**RECIPE["training"], "num_train_epochs": 1}
+    distill(tmp_path, base, data, "plain", training=training)
+    distill(tmp_path, base, data, "thrifty", training={**training, "gradient_checkpointing": True})
+    plain, thrifty = (
+        load_file(tmp_path / name / "adapter_model.safetensors") for name in ("plain", "thrifty")
+    )
+    for key in plain:
+        torch.testing.assert_close(plain[key], thrifty[key])
+
+
+def test_states_lie_on_the_trajectory(config):
+    collator = Collator(Canvas(response_length=12), config)
+    batch = collator([{"index": 0, "example": examples(1, 0)[0]}])
+    for seed in range(20):
+        states = draw_states(
+            batch["tokens"],
+            batch["commit_step"],
+            [2],
+            [14],
+            [RowRandom.of(seed, 0, 0)],
+            mask_id=config.mask_id,
+            block_length=4,
+        )
+        assert not (states.committed & states.open).any()
+        assert not (states.earlier[~(states.committed | states.open)][:2] == config.mask_id).any()
+        newly = batch["commit_step"][states.committed]
+        if not len(newly):
+            assert not states.open.any()  # the empty remainder
+            continue
+        assert (batch["commit_step"][states.open] > newly.max()).all()
+        assert torch.equal(states.later[states.committed], batch["tokens"][states.committed])
+        assert (states.earlier[states.committed | states.open] == config.mask_id).all()
+
+
+def test_every_target_must_exist_and_the_output_head_is_left_alone(denoiser):
+    with pytest.raises(UserError, match=r"o_proj, down_proj match no linear map .* attn_out"):
+        target_pattern(denoiser, ("q_proj", "o_proj", "down_proj"))
+    student = adapt(denoiser, Lora(2, 4, TARGETS))
+    adapted = {name.split(".lora_")[0] for name, p in student.named_parameters() if p.requires_grad}
+    assert len(adapted) == len(TARGETS) * denoiser.config.n_layers
+    assert all(".blocks." in name for name in adapted)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("lora: {r: 1, alpha: 1, targts: [q]}", "unknown key 'targts', did you mean targets"),
+        ("lora: {r: 1}\ndata: {length: 9}", "lora: .*missing"),
+        ("data: {length: 9}", "missing .*lora"),
+        ("lora: [", "is not YAML"),
+        ("lora: {r: 1, alpha: 1, targets: [q]}\ndata: {length: 9}\nloss: {objective: x}", "objective 'x'"),
+    ],
+)
+def test_mistakes_in_a_recipe_are_named(tmp_path, text, message):
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_settings(path)

@@ -1,0 +1,208 @@
+"""`python -m training trajectories`: a teacher decodes prompts; its responses are kept with their order."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import UserError
+from training.data import TRAJECTORIES, read_records
+
+if TYPE_CHECKING:  # the command's help must not wait for the models
+    from harness.decoding import Generation
+    from harness.models.loading import LoadedModel
+    from strategies import Strategy
+    from training.problems import SplitTask
+
+DECODED = "decoded.jsonl"  # every response so far, in the order in which they finished
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Something to decode: its place in the output, its question and its ids."""
+
+    task: str
+    doc_id: int
+    question: str
+    ids: list[int]
+    gen_length: int
+    block_length: int
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return self.task, self.doc_id
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register the command; nothing heavy is imported until it runs."""
+    parser = subparsers.add_parser("trajectories", description=__doc__)
+    parser.add_argument("--model", default="demo", help="name, hub id or directory of the teacher")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--tasks", help="tasks whose training problems are decoded, comma-separated")
+    source.add_argument("--questions", help="a .jsonl file or hub data set with a field question")
+    parser.add_argument("--strategy", default="fixed", help="strategy spec of the teacher's decode")
+    parser.add_argument("--output", type=Path, required=True, help=f"directory for {TRAJECTORIES}")
+    parser.add_argument("--split", default="train", help="split of the tasks (default: train)")
+    parser.add_argument("--limit", type=int, help="problems a task, or questions in all")
+    parser.add_argument("--only-correct", action="store_true", help="keep what the task's scorer accepts")
+    parser.add_argument("--gen-length", type=int)
+    parser.add_argument("--block-length", type=int)
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--data", type=Path, help="directory with the benchmarks' files, in place of the hub")
+    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--allow-unsandboxed", action="store_true")
+    parser.set_defaults(handler=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Decode what is not decoded yet, then write the kept responses in the prompts' order."""
+    from harness.models.loading import load_model
+    from strategies import parse
+    from training.problems import SplitTask
+
+    if args.questions and args.only_correct:
+        raise UserError("--only-correct needs a task's scorer; use --tasks in place of --questions")
+    strategy = parse(args.strategy)
+    names = args.tasks.split(",") if args.tasks else []
+    options = {"data_dir": args.data, "allow_unsandboxed": args.allow_unsandboxed}
+    tasks = {name: SplitTask.of(name, args.split, args.limit, **options) for name in names}
+    done = open_output(args)
+    loaded = load_model(args.model, dtype=args.dtype, device=args.device, adapter=strategy.adapter)
+    prompts = list(prompts_of(args, tasks, loaded))
+    waiting = [prompt for prompt in prompts if prompt.key not in done]
+    if done:
+        print(f"{len(prompts) - len(waiting)} of {len(prompts)} prompts are decoded already", file=sys.stderr)
+    decode_all(waiting, loaded, strategy, args, done)
+    kept = [done[prompt.key] for prompt in prompts]
+    if args.only_correct:
+        kept = only_correct(kept, tasks)
+    lines = "".join(f"{json.dumps(record)}\n" for record in kept)
+    (args.output / TRAJECTORIES).write_text(lines, encoding="utf-8")
+    mean = sum(record["nfe"] for record in kept) / max(len(kept), 1)
+    print(f"{len(kept)} of {len(prompts)} responses kept, {mean:.1f} NFE each: {args.output / TRAJECTORIES}")
+    return 0
+
+
+def open_output(args: argparse.Namespace) -> dict[tuple[str, int], dict[str, Any]]:
+    """The records decoded by an earlier run of the same command, by task and number.
+
+    Raises UserError where the directory holds a run with other settings.
+    """
+    keep = (
+        "model",
+        "tasks",
+        "questions",
+        "strategy",
+        "split",
+        "limit",
+        "gen_length",
+        "block_length",
+        "dtype",
+    )
+    now = {key: getattr(args, key) for key in keep}
+    record, decoded = args.output / "trajectories.json", args.output / DECODED
+    if record.exists():
+        before = json.loads(record.read_text())
+        changed = [f"--{key.replace('_', '-')}" for key in keep if before.get(key) != now[key]]
+        if changed:
+            raise UserError(
+                f"{args.output} holds a run with another {', '.join(changed)}; choose another --output"
+            )
+    args.output.mkdir(parents=True, exist_ok=True)
+    record.write_text(json.dumps(now, indent=1))
+    if not decoded.exists():
+        return {}
+    lines = decoded.read_text(encoding="utf-8").split("\n")
+    # What follows the last newline was being written when the run was killed.
+    decoded.write_text("".join(f"{line}\n" for line in lines[:-1]), encoding="utf-8")
+    records = [json.loads(line) for line in lines[:-1]]
+    return {(found["task"], found["doc_id"]): found for found in records}
+
+
+def prompts_of(
+    args: argparse.Namespace, tasks: dict[str, SplitTask], loaded: LoadedModel
+) -> Iterator[Prompt]:
+    """The prompts of all tasks, or of a file's questions, in order."""
+    from training.data import encode_prompt
+    from training.problems import encode_problem
+
+    for name, task in tasks.items():
+        lengths = args.gen_length or task.gen_length, args.block_length or task.block_length
+        for problem in task.problems():
+            yield Prompt(name, problem.doc_id, problem.question, encode_problem(problem, loaded), *lengths)
+    if not args.questions:
+        return
+    lengths = args.gen_length or 256, args.block_length or 32
+    for number, (place, record) in enumerate(read_records(args.questions)):
+        if args.limit is not None and number >= args.limit:
+            return
+        question = record.get("question")
+        if not isinstance(question, str) or not question:
+            raise UserError(f"{place}: question is missing or empty")
+        yield Prompt(
+            args.questions, number, question, encode_prompt(question, loaded.need_tokenizer()), *lengths
+        )
+
+
+def decode_all(
+    prompts: list[Prompt],
+    loaded: LoadedModel,
+    strategy: Strategy,
+    args: argparse.Namespace,
+    done: dict[tuple[str, int], dict[str, Any]],
+) -> None:
+    """Decode the prompts, tasks of like lengths together; every finished one is on disk at once."""
+    from harness.decoding import decode
+    from harness.prepare import decode_references, prepare
+    from training.problems import response_text
+
+    with (args.output / DECODED).open("a", encoding="utf-8") as file:
+        for lengths in sorted({(prompt.gen_length, prompt.block_length) for prompt in prompts}):
+            batch = [prompt for prompt in prompts if (prompt.gen_length, prompt.block_length) == lengths]
+
+            def keep(index: int, generation: Generation, batch: list[Prompt] = batch) -> None:
+                prompt = batch[index]
+                record = {
+                    "task": prompt.task,
+                    "doc_id": prompt.doc_id,
+                    "question": prompt.question,
+                    "response": response_text(generation, loaded),
+                    "prompt_ids": prompt.ids,
+                    "response_ids": generation.output_ids,
+                    "commit_step": generation.commit_step,
+                    "nfe": generation.nfe,
+                }
+                done[prompt.key] = record
+                file.write(f"{json.dumps(record)}\n")
+                file.flush()
+                if len(done) % 100 == 0:
+                    print(f"{len(done)} responses", file=sys.stderr)
+
+            sizes = {"gen_length": lengths[0], "block_length": lengths[1], "batch_size": args.batch_size}
+            ids = [prompt.ids for prompt in batch]
+            decode(
+                loaded,
+                ids,
+                prepare(strategy, loaded, *lengths),
+                references=decode_references(loaded, ids, strategy, **sizes),
+                on_finish=keep,
+                **sizes,
+            )
+
+
+def only_correct(records: list[dict[str, Any]], tasks: dict[str, SplitTask]) -> list[dict[str, Any]]:
+    """The records that their tasks' scorers accept, in the same order; how many of each is printed."""
+    kept = []
+    for name, task in tasks.items():
+        own = [record for record in records if record["task"] == name]
+        scores = task.score_many([(record["doc_id"], record["response"]) for record in own])
+        right = [record for record, score in zip(own, scores, strict=True) if score.correct]
+        print(f"{name}: {len(right)} of {len(own)} responses are correct")
+        kept += right
+    return kept
