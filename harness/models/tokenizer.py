@@ -40,7 +40,7 @@ class Tokenizer:
         return max(self.fast.get_vocab().values()) + 1
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a prompt; a text that begins with the BOS token, as chat templates write it, gets no more."""
+        """Ids of a prompt; a text that begins with the BOS token, as chat templates do, gets no second."""
         bos = self.fast.bos_token
         own = bool(bos) and text.startswith(bos)
         return self.fast.encode(text, add_special_tokens=not own)
