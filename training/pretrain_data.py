@@ -37,7 +37,8 @@ class Batch(NamedTuple):
 def encode_prompt(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
     """The prompt's ids behind the chat template, up to where the answer begins."""
     messages = [{"role": "user", "content": text}]
-    return tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+    text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    return tokenizer(text, add_special_tokens=False).input_ids
 
 
 def tokenise(tokenizer: PreTrainedTokenizerFast, docs: list[Doc]) -> Rows:
@@ -57,9 +58,9 @@ def tokenise(tokenizer: PreTrainedTokenizerFast, docs: list[Doc]) -> Rows:
     )
 
 
-def corpus(suites: tuple[str, ...], split: str, count: int, seed: int) -> list[Doc]:
-    """`count` problems of each suite, the suites one after another."""
-    return [doc for suite in suites for doc in generate(suite, split, count, seed)]
+def corpus(counts: dict[str, int], split: str, seed: int) -> list[Doc]:
+    """So many problems of each suite, the suites one after another."""
+    return [doc for suite, count in counts.items() for doc in generate(suite, split, count, seed)]
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,8 @@ def noise_rows(rows: Rows, length: int, noise: Noise, generator: torch.Generator
 
     column = torch.arange(length) - rows.prompt[:, None]
     answer = (rows.total - rows.prompt)[:, None]
-    ratio = rand(count, 1).clamp(min=1e-3)
+    # Half of the rows mask no more than half, where sums with both operands in sight are most frequent.
+    ratio = (rand(count, 1) * torch.where(rand(count, 1) < 0.5, 0.5, 1.0)).clamp(min=1e-3)
     everywhere = rand(count, 1) < noise.uniform
     # Half of the prefixes end at a block's boundary, the others anywhere in the answer.
     start = (rand(count, 1) * answer).long()

@@ -1,4 +1,4 @@
-"""Optimisation of pretraining: Muon for the blocks' matrices, AdamW for the rest, float32 masters of bf16 weights."""
+"""Muon for the blocks' matrices, AdamW for the rest, on float32 masters of bf16 weights."""
 
 from __future__ import annotations
 
