@@ -12,7 +12,28 @@ from results.metrics import baseline_of
 
 WITHIN_NOISE = "within noise"
 ALL_TASKS = "all"
-COLUMNS = ["strategy", "task", "n", "difference", "difference_low", "difference_high", "gained", "lost", "p", "p_holm", "verdict", "nfe_ratio", "nfe_ratio_low", "nfe_ratio_high", "tpf_ratio", "tpf_ratio_low", "tpf_ratio_high", "tps_ratio", "tps_ratio_low", "tps_ratio_high"]
+COLUMNS = [
+    "strategy",
+    "task",
+    "n",
+    "difference",
+    "difference_low",
+    "difference_high",
+    "gained",
+    "lost",
+    "p",
+    "p_holm",
+    "verdict",
+    "nfe_ratio",
+    "nfe_ratio_low",
+    "nfe_ratio_high",
+    "tpf_ratio",
+    "tpf_ratio_low",
+    "tpf_ratio_high",
+    "tps_ratio",
+    "tps_ratio_low",
+    "tps_ratio_high",
+]
 RATIOS = {"nfe": ("nfe", None), "tpf": ("tokens_eos", "nfe"), "tps": ("tokens_eos", "latency_s")}
 
 
@@ -96,7 +117,7 @@ def _of_task(frame: pd.DataFrame, task: str) -> pd.DataFrame:
 
 
 def detectable(samples: pd.DataFrame, comparisons: pd.DataFrame) -> dict[str, statistics.Detectable]:
-    """What each task can show, from its number of problems and how many of them the strategies answer otherwise."""
+    """What each task can show, by its number of problems and the share that strategies answer differently."""
     found = {}
     for task, cell in samples[samples["correct"].notna()].groupby("task", sort=False):
         pairs = comparisons[(comparisons["task"] == task) & (comparisons["n"] > 0)]

@@ -1,4 +1,4 @@
-"""Speed-accuracy curves: Pareto frontier, areas under a curve, and the choice of a setting on a tune split."""
+"""Speed-accuracy curves: Pareto frontier, areas under a curve, and a setting's choice on a tune split."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pandas as pd
 
@@ -60,7 +61,7 @@ def aup_d3llm_v1(points: Sequence[Point], y_max: float) -> float:
         return y * min(math.exp(-AUP_ALPHA * (1 - y / y_max)), 1.0)
 
     area = kept[0][0] * kept[0][1]
-    for (rho_a, y_a), (rho_b, y_b) in zip(kept, kept[1:], strict=False):
+    for (rho_a, y_a), (rho_b, y_b) in pairwise(kept):
         area += 0.5 * (rho_b - rho_a) * (weighted(y_a) + weighted(y_b))
     return area
 
@@ -74,7 +75,7 @@ def plain_area(points: Sequence[Point]) -> float:
     if not ordered:
         return math.nan
     area = ordered[0][0] * ordered[0][1]
-    for (rho_a, y_a), (rho_b, y_b) in zip(ordered, ordered[1:], strict=False):
+    for (rho_a, y_a), (rho_b, y_b) in pairwise(ordered):
         area += 0.5 * (rho_b - rho_a) * (y_a + y_b)
     return area
 
@@ -165,7 +166,7 @@ def _curve(
 
 
 def in_tune_split(doc_id: int, fraction: float, seed: int = 0) -> bool:
-    """Whether a problem belongs to the tune split: by a hash of its number, so that it never changes sides."""
+    """Whether a problem belongs to the tune split: by a hash of its number, so it never changes sides."""
     digest = hashlib.sha256(f"{seed}:{doc_id}".encode()).digest()
     return int.from_bytes(digest[:8], "big") < fraction * 2**64
 

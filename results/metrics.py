@@ -1,8 +1,8 @@
 """Every figure of summary.csv, defined once; a figure that cannot be had is NaN, never 0.
 
 * accuracy: share of correct answers among the samples that were decoded and scored, from 0 to 1.
-* nfe, refresh_nfe, query_tokens, latency_s, flops: means over samples (a sample's seconds are its share of the
-  batch it was decoded in; tokenising, scoring and warm-up are not in them).
+* nfe, refresh_nfe, query_tokens, latency_s, flops: means over samples (a sample's seconds are its share of
+  the batch it was decoded in; tokenising, scoring and warm-up are not in them).
 * tpf_raw, tpf_eos, tpf_scored: sum of tokens / sum of forwards, the tokens being the whole generation length,
   those before the first end of text, and those left after the stop strings.
 * tps: sum of tokens before the first end of text / sum of seconds, never a mean of ratios.
@@ -23,9 +23,37 @@ from results.records import SCALARS, SampleRecord
 from results.statistics import wilson
 
 NUMERATORS = ("raw", "eos", "scored")
-SUMMARY_COLUMNS = ["strategy", "task", "n", "failed", "accuracy", "accuracy_low", "accuracy_high", "nfe", "refresh_nfe", "query_tokens", "tpf_raw", "tpf_eos", "tpf_scored", "tps", "latency_s", "speedup"]
+SUMMARY_COLUMNS = [
+    "strategy",
+    "task",
+    "n",
+    "failed",
+    "accuracy",
+    "accuracy_low",
+    "accuracy_high",
+    "nfe",
+    "refresh_nfe",
+    "query_tokens",
+    "tpf_raw",
+    "tpf_eos",
+    "tpf_scored",
+    "tps",
+    "latency_s",
+    "speedup",
+]
 EXTRA_COLUMNS = ["speedup_baseline", "oracle_share", "flops", "tokens_eos", "peak_memory_bytes", "batch_size"]
-_MEASURED = ["nfe", "refresh_nfe", "query_tokens", "tokens_raw", "tokens_eos", "tokens_scored", "latency_s", "flops", "peak_memory_bytes", "batch_size"]
+_MEASURED = [
+    "nfe",
+    "refresh_nfe",
+    "query_tokens",
+    "tokens_raw",
+    "tokens_eos",
+    "tokens_scored",
+    "latency_s",
+    "flops",
+    "peak_memory_bytes",
+    "batch_size",
+]
 
 
 def to_frame(records: Iterable[SampleRecord]) -> pd.DataFrame:

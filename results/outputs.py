@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from results import report
+from results import published, report
 from results.comparisons import detectable
 from results.curves import curves, families, tune
 from results.findings import Findings, find, plain, rows
-from results.plots import tradeoff
+from results.plots import certainty, tradeoff, unmasking
+from results.plots.style import rule_of
 from results.runs import load_run, merge_runs
 
 SUMMARY_VERSION = 1
@@ -41,9 +42,43 @@ def write_outputs(
     findings.summary.to_csv(paths["summary"], index=False, lineterminator="\n")
     document = summary_document(findings)
     paths["summary_json"].write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="ascii")
-    paths["tradeoff"] = tradeoff.draw(findings.summary, target / "tradeoff", tradeoff.AXES["tpf"])[0]
+    paths |= draw_figures(findings, target)
     paths["report"] = report.write(findings, document, target / "report.html")
     return paths
+
+
+def draw_figures(findings: Findings, target: Path) -> dict[str, Path]:
+    """Draw every figure the samples allow: tradeoff in `target`, the others in its folder `figures`."""
+    run, summary = findings.run, findings.summary
+    printed = published.points(summary, run.config)
+    paths = {}
+    for name, axis in tradeoff.AXES.items():
+        stem = target / "tradeoff" if name == "tpf" else target / "figures" / f"tradeoff_{name}"
+        if name == "tpf" or summary[axis.column].notna().any():
+            paths[stem.name] = tradeoff.draw(summary, stem, axis, published=printed)[0]
+    chosen = telling_strategies(findings)
+    shown = unmasking.pick(run.records, chosen)
+    if shown:
+        lengths = run.config.get("block_length")
+        block = lengths.get(shown[0].task) if isinstance(lengths, Mapping) else lengths
+        paths["unmasking"] = unmasking.draw(shown, target / "figures" / "unmasking", block_length=block)[0]
+        several = [spec for spec in dict.fromkeys(findings.samples["strategy"]) if "+" not in spec][:9]
+        paths["certainty"] = certainty.draw(run.records, several or chosen, target / "figures" / "certainty")[
+            0
+        ]
+    return paths
+
+
+def telling_strategies(findings: Findings) -> list[str]:
+    """Up to three strategies worth seeing side by side: the most parallel of the uncached rules, the most
+    parallel cached one, and the most parallel of another rule than the first."""
+    table = findings.means if len(findings.means) else findings.summary
+    ranked = table.sort_values("tpf_eos", ascending=False)["strategy"].drop_duplicates().tolist()
+    rivals = [spec for spec in ranked if rule_of(spec) != "oracle"]
+    uncached = [spec for spec in rivals if "-cache" not in spec]
+    cached = [spec for spec in rivals if "-cache" in spec]
+    others = [spec for spec in uncached[1:] if rule_of(spec) != rule_of(uncached[0])]
+    return [*uncached[:1], *cached[:1], *others[:1]]
 
 
 def summary_document(findings: Findings) -> dict[str, Any]:
@@ -61,6 +96,8 @@ def summary_document(findings: Findings) -> dict[str, Any]:
             for task, each in detectable(findings.samples, findings.comparisons).items()
         },
         "curves": [plain(dataclasses.asdict(each)) for each in curves(findings.summary)],
+        "published": rows(published.join(findings.summary, run.config, run.environment)),
+        "published_points": rows(published.points(findings.summary, run.config)),
         "sweeps": families(list(findings.samples["strategy"])),
     }
     fraction = run.config.get("tune_fraction")

@@ -109,7 +109,19 @@ class SampleRecord:
 
 _FIELDS = tuple(each.name for each in dataclasses.fields(SampleRecord))
 _REQUIRED: dict[str, type] = {"strategy": str, "task": str, "doc_id": int}
-_COUNTS = ["nfe", "refresh_nfe", "query_tokens", "tokens_raw", "tokens_eos", "tokens_scored", "latency_s", "flops", "peak_memory_bytes", "batch_size", "prompt_tokens"]
+_COUNTS = [
+    "nfe",
+    "refresh_nfe",
+    "query_tokens",
+    "tokens_raw",
+    "tokens_eos",
+    "tokens_scored",
+    "latency_s",
+    "flops",
+    "peak_memory_bytes",
+    "batch_size",
+    "prompt_tokens",
+]
 _LISTS = ("prompt_ids", "output_ids", "commit_step", "confidence", "refresh_steps")
 SCALARS = tuple(name for name in _FIELDS if name not in (*_LISTS, "metrics", "schema_version"))
 

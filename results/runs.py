@@ -109,7 +109,7 @@ def _short(value: Any) -> str:
 
 
 def merge_runs(runs: Sequence[Run]) -> Run:
-    """Several runs as one. A strategy x task that more than one of them holds is told apart by its run's name.
+    """Several runs as one; a strategy x task that more than one holds is told apart by its run's name.
 
     Raises:
         ResultsError: no run given.

@@ -106,7 +106,7 @@ def paired_ratio(
 
 @lru_cache(maxsize=4)
 def _draws(n: int, resamples: int, seed: int) -> np.ndarray:
-    """`[resamples, n]` how often each of n problems is drawn; kept, as every strategy of a task uses the same."""
+    """`[resamples, n]` how often each of n problems is drawn; kept, as a task's strategies share them."""
     return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples).astype(np.float32)
 
 
@@ -142,7 +142,10 @@ class Detectable:
 
     def sentence(self, name: str) -> str:
         """The same in words, for a table's foot."""
-        text = f"{name} ({self.n} problems): differences under {100 * self.floor:.1f} points cannot be told from chance"
+        text = f"{name} ({self.n} problems): "
+        if not np.isfinite(self.floor):
+            return text + "too few to tell any difference from chance."
+        text += f"differences under {100 * self.floor:.1f} points cannot be told from chance"
         if np.isfinite(self.expected):
             text += (
                 f"; with {100 * self.discordance:.0f} % of the problems answered differently, "

@@ -28,12 +28,13 @@ class Label:
 def place(axes: Axes, labels: Sequence[Label], obstacles: Sequence[tuple[float, float]], size: float) -> None:
     """Draw the labels greedily, each at the nearest free place around its point, with a hair line where far.
 
+    The figure's layout must be final: drawn once, without a layout engine that moves it again.
+
     Args:
         obstacles: points (data coordinates) that no text may cover; the labels' own points belong to them.
         size: font size in points.
     """
     figure = axes.figure
-    figure.canvas.draw()
     scale = figure.dpi / 100
     inside = axes.get_window_extent()
     pad = _MARKER_PX * scale

@@ -21,7 +21,7 @@ from results.plots.style import INK, MUTED, Mark
 
 @dataclass(frozen=True)
 class SpeedAxis:
-    """One measure of speed: its column in the summary, how it is written, and whether more of it is better."""
+    """One measure of speed: its column in the summary, its title, and whether more of it is better."""
 
     column: str
     title: str
@@ -115,7 +115,7 @@ def _panel(
         slot.errorbar(
             x, y, [[low], [high]], color=mark.colour, elinewidth=0.9, alpha=0.28, capsize=0, zorder=2
         )
-        slot.plot([x], [y], ls="", zorder=4, **_marker(mark))
+        slot.plot([x], [y], ls="", zorder=4, **style.marker_style(mark))
         if str(spec).startswith("oracle"):
             slot.axvline(x, color=MUTED, lw=0.9, ls=(0, (4, 3)), zorder=1)
     for _, row in published.iterrows():
@@ -142,20 +142,6 @@ def _frontier(slot: Axes, frame: pd.DataFrame, axis: SpeedAxis) -> None:
     slot.fill_between(xs, ys, bottom, color="#8a8a8a", alpha=0.09, lw=0, zorder=0.5)
     slot.set_xlim(left, right)
     slot.set_ylim(bottom, top)
-
-
-def _marker(mark: Mark) -> dict[str, object]:
-    size = 11 if mark.marker == "*" else 7.5
-    filled = {"full": mark.colour, "left": mark.colour, "none": "white"}[mark.fill]
-    return {
-        "marker": mark.marker,
-        "ms": size,
-        "mfc": filled,
-        "mec": "white" if mark.fill == "full" else mark.colour,
-        "mew": 0.7 if mark.fill == "full" else 1.2,
-        "fillstyle": "left" if mark.fill == "left" else "full",
-        "markerfacecoloralt": "white",
-    }
 
 
 def _scales(slot: Axes, frame: pd.DataFrame, axis: SpeedAxis) -> None:
@@ -194,7 +180,7 @@ def _name_frontier(slot: Axes, frame: pd.DataFrame, axis: SpeedAxis, marks: dict
 
 def _legend(slot: Axes, marks: dict[str, Mark], cells: pd.DataFrame, published: bool) -> None:
     """The key: every strategy's mark, then what the lines and hollow marks mean."""
-    handles = [Line2D([], [], ls="", label=spec, **_marker(mark)) for spec, mark in marks.items()]
+    handles = [Line2D([], [], ls="", label=spec, **style.marker_style(mark)) for spec, mark in marks.items()]
     handles += [
         Line2D([], [], color="#8a8a8a", lw=1.1, label="Pareto frontier"),
         Line2D([], [], color=MUTED, lw=0.9, marker="|", ls="", ms=11, label="95 % Wilson interval"),

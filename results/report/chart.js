@@ -68,22 +68,31 @@ function pointsOf(task, axis) {
     .map((row) => ({ x: row[axis], y: 100 * row.accuracy, low: 100 * row.accuracy_low, high: 100 * row.accuracy_high, row }));
 }
 
-/** Corners of the staircase that the points nobody beats span; the oracle is a bound, not a competitor. */
-function frontierOf(points, better) {
-  const rivals = points.filter((point) => !point.row.strategy.startsWith("oracle"));
-  const ordered = rivals.sort((a, b) => better * (b.x - a.x) || b.y - a.y);
+/** The staircase that the points nobody beats span, from edge to edge; the oracle is a bound, no competitor. */
+function frontierOf(points, better, frame) {
+  const ordered = points.filter((point) => !isBound(point.row.strategy)).sort((a, b) => better * (b.x - a.x) || b.y - a.y);
   const kept = [];
   for (const point of ordered) if (!kept.length || point.y > kept[kept.length - 1].y) kept.push(point);
-  const corners = [];
+  if (!kept.length) return [];
+  const corners = [{ x: kept[0].x, y: frame.bottom }];
   kept.forEach((point, i) => {
-    corners.push({ x: point.x, y: point.y });
-    if (i + 1 < kept.length) corners.push({ x: kept[i + 1].x, y: point.y });
+    const slower = i + 1 < kept.length ? kept[i + 1].x : better > 0 ? frame.left : frame.right;
+    corners.push({ x: point.x, y: point.y }, { x: slower, y: point.y });
   });
   return corners;
 }
 
-function datasets(task, axis) {
-  const points = pointsOf(task, axis);
+/** The bounds of a chart: every interval inside, with room at the edges of the logarithmic axis. */
+function frameOf(points) {
+  const xs = points.map((point) => point.x);
+  const [low, high] = [Math.min(...xs), Math.max(...xs)];
+  const room = Math.max(1.06, (high / low) ** 0.07);
+  const bottom = Math.floor((Math.min(...points.map((point) => point.low)) - 1) / 5) * 5;
+  const top = Math.ceil((Math.max(...points.map((point) => point.high)) + 1) / 5) * 5;
+  return { left: low / room, right: high * room, bottom: Math.max(0, bottom), top: Math.min(100, top) };
+}
+
+function datasets(task, axis, points, frame) {
   const better = SPEEDS[axis].better;
   const found = points.map((point) => ({
     label: point.row.strategy, data: [point], pointStyle: stamp(point.row.strategy), borderColor: colourOf(point.row.strategy),
@@ -96,8 +105,8 @@ function datasets(task, axis) {
     });
   }
   found.push({
-    label: "", data: frontierOf(points, better), showLine: true, pointRadius: 0, pointHitRadius: 0, borderColor: css("--muted"),
-    borderWidth: 1.2, fill: false,
+    label: "", data: frontierOf(points, better, frame), showLine: true, pointRadius: 0, pointHitRadius: 0, borderColor: css("--muted"),
+    borderWidth: 1.2, fill: false, clip: 0,
   });
   return found;
 }
@@ -126,24 +135,26 @@ function logTicks(scale) {
 
 function settings(task, axis) {
   const { title, better, show } = SPEEDS[axis];
-  const values = pointsOf(task, axis).map((point) => point.x);
-  const [low, high] = [Math.min(...values), Math.max(...values)];
-  const room = values.length ? Math.max(1.06, (high / low) ** 0.07) : 1;
+  const points = pointsOf(task, axis);
+  const frame = points.length ? frameOf(points) : { left: 1, right: 10, bottom: 0, top: 100 };
   const ink = { color: css("--muted"), font: { size: 12 } };
   return {
     type: "scatter",
-    data: { datasets: datasets(task, axis) },
+    data: { datasets: datasets(task, axis, points, frame) },
     plugins: [errorBars],
     options: {
       animation: false, responsive: true, maintainAspectRatio: false, layout: { padding: { top: 26, right: 8 } },
       interaction: { mode: "nearest", intersect: true },
       scales: {
         x: {
-          type: "logarithmic", min: low / room, max: high * room, grid: { color: css("--line") }, border: { color: css("--muted") },
+          type: "logarithmic", min: frame.left, max: frame.right, grid: { color: css("--line") }, border: { color: css("--muted") },
           title: { display: true, text: `${title}  ${better > 0 ? "faster →" : "← faster"}`, ...ink },
           afterBuildTicks: logTicks, ticks: { ...ink, maxRotation: 0, callback: (value) => (value >= 1e4 ? powers(value) : Number(value.toPrecision(3))) },
         },
-        y: { grid: { color: css("--line") }, border: { color: css("--muted") }, title: { display: true, text: "accuracy %", ...ink }, ticks: ink, grace: "6%" },
+        y: {
+          min: frame.bottom, max: frame.top, grid: { color: css("--line") }, border: { color: css("--muted") },
+          title: { display: true, text: "accuracy %", ...ink }, ticks: ink,
+        },
       },
       plugins: {
         legend: { display: false },

@@ -23,8 +23,14 @@ function fill(element, ...children) {
 }
 
 const known = (value) => typeof value === "number" && Number.isFinite(value);
-const number = (value, digits = 1) =>
-  known(value) ? value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits }) : "–";
+const formats = new Map();
+function number(value, digits = 1) {
+  if (!known(value)) return "–";
+  if (!formats.has(digits)) {
+    formats.set(digits, new Intl.NumberFormat("en", { minimumFractionDigits: digits, maximumFractionDigits: digits }));
+  }
+  return formats.get(digits).format(value).replace("-", "−");
+}
 const percent = (value, digits = 1) => (known(value) ? number(100 * value, digits) : "–");
 const times = (value) => (known(value) ? `${number(value, 2)}×` : "–");
 const bytes = (value) => (known(value) ? `${number(value / 2 ** 30, 2)} GiB` : "–");
@@ -41,6 +47,8 @@ function options(select, entries, chosen) {
   if (chosen !== undefined) select.value = chosen;
 }
 
+/** The oracle bounds every rule and competes with none. */
+const isBound = (spec) => spec.startsWith("oracle");
 const isDark = () => document.documentElement.dataset.theme === "dark";
 const colourOf = (spec) => (STRATEGY.has(spec) ? STRATEGY.get(spec)[isDark() ? "dark" : "colour"] : "#888888");
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();

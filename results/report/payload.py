@@ -1,4 +1,4 @@
-"""The data of a report page: an overview that is read at once, and samples that are unpacked when looked at."""
+"""The data of a report page: an overview that is read at once, and samples, unpacked when looked at."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def _sample(record: SampleRecord) -> dict[str, Any]:
         "error": record.error,
         "text": record.text,
         "nfe": record.nfe,
-        "seconds": record.latency_s,
+        "seconds": plain(record.latency_s),
         "refreshes": record.refresh_steps,
         "ids": record.output_ids,
         "steps": record.commit_step,
@@ -145,7 +145,5 @@ def _sample(record: SampleRecord) -> dict[str, Any]:
 
 def pack(document: Any) -> str:
     """JSON, gzipped (without a time stamp) and in base64."""
-    raw = json.dumps(plain(document), ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode(
-        "ascii"
-    )
+    raw = json.dumps(document, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode("ascii")
     return base64.b64encode(gzip.compress(raw, compresslevel=6, mtime=0)).decode("ascii")

@@ -18,19 +18,19 @@ const taskEntries = () => {
  */
 function table(columns, rows) {
   const extreme = columns.map(({ best, value }) => {
-    const values = rows.map(value).filter(known);
+    const values = rows.filter(({ strategy }) => !isBound(strategy)).map(value).filter(known);
     return best && values.length > 1 ? Math[best](...values) : null;
   });
   const cell = (column, row, i) => {
     const shown = column.show(row);
-    const isBest = extreme[i] !== null && column.value(row) === extreme[i];
-    const kind = [column.text ? "text" : "", isBest ? "best" : "", column.wrap ? "wrap" : ""].join(" ").trim();
+    const isBest = extreme[i] !== null && !isBound(row.strategy) && column.value(row) === extreme[i];
+    const kind = [column.text ? "words" : "", isBest ? "best" : "", column.wrap ? "wrap" : ""].join(" ").trim();
     return make("td", { class: kind || null, title: i === 0 ? String(column.value(row)) : null }, shown);
   };
   const body = make("tbody");
   const draw = (ordered) => fill(body, ...ordered.map((row) => make("tr", {}, ...columns.map((c, i) => cell(c, row, i)))));
   const heads = columns.map((column) => {
-    const head = make("th", { scope: "col", class: column.text ? "text" : null, title: column.hint });
+    const head = make("th", { scope: "col", class: column.text ? "words" : null, title: column.hint });
     const press = () => {
       const rising = head.getAttribute("aria-sort") !== "ascending" && !(column.best === "max" && !head.hasAttribute("aria-sort"));
       for (const other of heads) other.removeAttribute("aria-sort");

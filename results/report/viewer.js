@@ -63,10 +63,11 @@ async function load() {
 }
 
 const wordOf = (words, id) => (words[id] === undefined ? `⟨${id}⟩` : words[id]);
-const written = (text) => text.replace(/\r?\n/g, "⏎\n").replace(/\t/g, "⇥\t");
+const isTerminator = (text) => /^<\|?(endoftext|eot_id|eos|end|pad|im_end)/i.test(text);
+const written = (text) => isTerminator(text) ? "∎" : text.replace(/\r?\n/g, "⏎\n").replace(/\t/g, "⇥\t");
 
 function pane(spec, sample, first, words) {
-  const ended = sample.ids.findIndex((id) => /^<\|?(endoftext|eot_id|eos|end|pad|im_end)/i.test(wordOf(words, id)));
+  const ended = sample.ids.findIndex((id) => isTerminator(wordOf(words, id)));
   const tokens = sample.ids.map((id, position) => {
     const text = wordOf(words, id);
     const classes = ["token", shade(sample.confidence[position])];
