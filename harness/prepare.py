@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
 
-from harness.decoding.loop import check_request, decode
+from harness.decoding.loop import check_region
 from harness.models.loading import LoadedModel
 from strategies import SpecError, Strategy, parse
 from strategies.unmask import LearnedFilter, Oracle
@@ -15,19 +14,24 @@ FILTER = "filter.safetensors"
 
 
 def prepare(strategy: Strategy, loaded: LoadedModel, gen_length: int, block_length: int) -> Strategy:
+    """`prepare_for` a model that is loaded already."""
+    return prepare_for(strategy, loaded.path, gen_length, block_length)
+
+
+def prepare_for(strategy: Strategy, model_dir: Path, gen_length: int, block_length: int) -> Strategy:
     """The strategy with everything filled in that the model brings, checked before anything is decoded.
 
     learn2pd without a path reads the model's own filter.safetensors. Raises UserError or SpecError where
     the strategy, or the reference an oracle needs, cannot decode a region of these lengths.
     """
     rule = strategy.unmask
-    own = loaded.path / FILTER
+    own = model_dir / FILTER
     if isinstance(rule, LearnedFilter) and rule.filter is None and own.is_file():
         strategy = dataclasses.replace(strategy, unmask=dataclasses.replace(rule, filter=str(own)))
-    check_request(loaded.model, (), strategy, gen_length, block_length, references=())
+    check_region(strategy, gen_length, block_length)
     reference = reference_strategy(strategy)
     if reference is not None:
-        prepare(reference, loaded, gen_length, block_length)
+        prepare_for(reference, model_dir, gen_length, block_length)
     return strategy
 
 
@@ -43,25 +47,3 @@ def reference_strategy(strategy: Strategy) -> Strategy | None:
     if reference.unmask.needs_reference:
         raise SpecError(f"{strategy.spec}: the reference cannot be an oracle; give reference=fixed")
     return reference
-
-
-def decode_references(
-    loaded: LoadedModel,
-    prompts: Sequence[list[int]],
-    strategy: Strategy,
-    *,
-    gen_length: int,
-    block_length: int,
-    **options: Any,
-) -> list[list[int]] | None:
-    """The reference decode of every prompt, [token ids] each; None for a strategy that needs none.
-
-    options: as `decode` takes them (batch_size, temperature, seeds), the same as for the strategy itself.
-    """
-    reference = reference_strategy(strategy)
-    if reference is None:
-        return None
-    reference = prepare(reference, loaded, gen_length, block_length)
-    lengths = {"gen_length": gen_length, "block_length": block_length}
-    done = decode(loaded.model, prompts, reference, **lengths, **options)
-    return [generation.output_ids for generation in done]
