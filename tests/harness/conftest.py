@@ -9,16 +9,15 @@ NAMES = {
         "final": "model.transformer.ln_f.weight",
         "head": "model.transformer.ff_out.weight",
         "layer": "model.transformer.blocks",
-        "parts": ("attn_norm", "q_proj", "k_proj", "v_proj", "attn_out")
-        + ("ff_norm", "ff_proj", "up_proj", "ff_out"),
+        "parts": "attn_norm q_proj k_proj v_proj attn_out ff_norm ff_proj up_proj ff_out",
     },
     "dream": {
         "embed": "model.embed_tokens.weight",
         "final": "model.norm.weight",
         "head": "lm_head.weight",
         "layer": "model.layers",
-        "parts": ("input_layernorm", "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
-        + ("self_attn.o_proj", "post_attention_layernorm", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"),
+        "parts": "input_layernorm self_attn.q_proj self_attn.k_proj self_attn.v_proj self_attn.o_proj"
+        " post_attention_layernorm mlp.gate_proj mlp.up_proj mlp.down_proj",
     },
 }
 
@@ -52,7 +51,8 @@ def forward(model, tokens, first=0, last=None, past=None):
         return torch.cat((turned.real, turned.imag), -1)
 
     for layer in range(c.n_layers):
-        n1, q, k, v, o, n2, gate, up, down = (f"{names['layer']}.{layer}.{part}" for part in names["parts"])
+        paths = (f"{names['layer']}.{layer}.{part}" for part in names["parts"].split())
+        n1, q, k, v, o, n2, gate, up, down = paths
         h = norm(x, state[f"{n1}.weight"])
         q, k, v = (linear(h, name).unflatten(-1, (-1, c.head_dim)).transpose(0, 1) for name in (q, k, v))
         q, k = turn(q), turn(k)
