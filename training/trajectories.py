@@ -107,7 +107,7 @@ def open_output(args: argparse.Namespace) -> dict[tuple[str, int], dict[str, Any
     )
     now = {key: getattr(args, key) for key in keep}
     record, decoded = args.output / "trajectories.json", args.output / DECODED
-    if record.exists():
+    if record.exists() and decoded.exists():
         before = json.loads(record.read_text())
         changed = [f"--{key.replace('_', '-')}" for key in keep if before.get(key) != now[key]]
         if changed:
@@ -159,7 +159,7 @@ def decode_all(
 ) -> None:
     """Decode the prompts, tasks of like lengths together; every finished one is on disk at once."""
     from harness.decoding import decode
-    from harness.prepare import decode_references, prepare
+    from harness.prepare import prepare
     from training.problems import response_text
 
     with (args.output / DECODED).open("a", encoding="utf-8") as file:
@@ -185,12 +185,10 @@ def decode_all(
                     print(f"{len(done)} responses", file=sys.stderr)
 
             sizes = {"gen_length": lengths[0], "block_length": lengths[1], "batch_size": args.batch_size}
-            ids = [prompt.ids for prompt in batch]
             decode(
                 loaded,
-                ids,
+                [prompt.ids for prompt in batch],
                 prepare(strategy, loaded, *lengths),
-                references=decode_references(loaded, ids, strategy, **sizes),
                 on_finish=keep,
                 **sizes,
             )

@@ -3,23 +3,27 @@
 import json
 import random
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
 
+import training
 from harness.errors import UserError
 from harness.models.config import ModelConfig
 from harness.models.loading import load_model, save_model
-from harness.models.transformer import build
+from harness.models.transformer import Denoiser, build
 from training.__main__ import main
 from training.consistency import draw_states
 from training.data import Canvas, Collator, Example, Examples
 from training.lora import adapt, target_pattern
 from training.masking import RowRandom, forward_masking
+from training.memory import check_device, estimate, parameters
 from training.objectives import CertaintyForcing
 from training.settings import Lora, Loss, read_settings
+from training.trainer import training_arguments
 
 END = 29
 STEPS = 200  # enough to be often right, too few to be sure
@@ -202,3 +206,57 @@ def test_mistakes_in_a_recipe_are_named(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(UserError, match=message):
         read_settings(path)
+
+
+CONFIGS = Path(training.__file__).parent / "configs"
+LLADA_8B = {
+    "model_type": "llada",
+    "d_model": 4096,
+    "n_heads": 32,
+    "n_kv_heads": 32,
+    "n_layers": 32,
+    "mlp_hidden_size": 12288,
+    "vocab_size": 126464,
+    "embedding_size": 126464,
+    "max_sequence_length": 4096,
+    "mask_token_id": 126336,
+    "eos_token_id": 126081,
+}
+DREAM_7B = {
+    "model_type": "Dream",
+    "hidden_size": 3584,
+    "num_attention_heads": 28,
+    "num_key_value_heads": 4,
+    "num_hidden_layers": 28,
+    "intermediate_size": 18944,
+    "vocab_size": 152064,
+    "max_position_embeddings": 131072,
+    "mask_token_id": 151666,
+    "eos_token_id": 151643,
+}
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*-?b*.yaml")), ids=lambda path: path.stem)
+def test_shipped_recipes_fit_24_gib_and_name_modules_that_exist(path, tmp_path):
+    config = ModelConfig.from_json(DREAM_7B if path.stem.startswith("dream") else LLADA_8B)
+    recipe = read_settings(path)
+    need = estimate(
+        config,
+        recipe.lora.r,
+        recipe.lora.targets,
+        rows=recipe.training["per_device_train_batch_size"],
+        length=recipe.data.length or 2 * recipe.data.response_length,
+        block_length=recipe.loss.block_length,
+        checkpointing=recipe.training["gradient_checkpointing"],
+    )
+    assert need.total < 22 * 2**30
+    with torch.device("meta"):
+        target_pattern(Denoiser(config), recipe.lora.targets)
+    given = {key: value for key, value in recipe.training.items() if key != "gradient_checkpointing"}
+    training_arguments({**given, "bf16": False}, str(tmp_path), 0)
+    with pytest.raises(UserError, match=r"no GPU is visible; distilling it needs a GPU with \d+\.\d GiB"):
+        check_device("big", config, need, torch.device("cpu"), sharded=False)
+
+
+def test_parameters_are_counted_as_the_model_has_them(denoiser):
+    assert parameters(denoiser.config) == sum(p.numel() for p in denoiser.parameters())
