@@ -20,10 +20,11 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from harness.errors import UserError
 from harness.sandbox_backends import BACKENDS, UNCONFINED, Backend
-from harness.sandbox_child import LABEL
+from harness.sandbox_child import LABEL, SIGNALLED
 
 CPU_S = 3.0  # the hub's code_eval, which lm-eval uses, gives every program 3 seconds
 WALL_FACTOR = 4  # on a busy machine a program may wait for the processor this many times as long
@@ -31,6 +32,17 @@ WALL_EXTRA_S = 2.0
 MEMORY_MB = 1024
 FILE_MB = 16
 REPLY_BYTES = 1 << 16
+GRACE_S = 2.0
+STOPPED = {
+    number + shell: text
+    for shell in (0, SIGNALLED)
+    for number, text in (
+        (signal.SIGXCPU, "out of CPU time"),
+        (signal.SIGKILL, "killed: out of CPU time or memory"),
+        (signal.SIGSEGV, "it crashed the interpreter"),
+        (signal.SIGABRT, "it crashed the interpreter"),
+    )
+}
 UIDS = itertools.cycle(range(61000, 62000))  # users that no distribution hands out
 FLAG = "--allow-unsandboxed-code"
 
@@ -131,10 +143,11 @@ def run_one(program: Program, backend: Backend, timeout_s: float, memory_mb: int
             "file_mb": FILE_MB,
             **backend.request(folder, next(UIDS)),
         }
+        reply: dict[str, Any] = {"failed": "the run was interrupted"}
         try:
             reply = _converse(process, ours, request, started + WALL_FACTOR * timeout_s + WALL_EXTRA_S)
         finally:
-            status = _end(process)
+            status = _end(process, ended=not reply)
     seconds = time.monotonic() - started
     if reply.get("digest") == hashlib.sha256(nonce + LABEL).hexdigest():
         return Verdict(True, None, seconds)
@@ -151,14 +164,18 @@ def _converse(process: subprocess.Popen[bytes], ours: socket.socket, request: di
         return {}
     received = b""
     end = os.pidfd_open(process.pid)
+    watched: list[Any] = [ours, end]
     try:
         while b"\n" not in received and len(received) < REPLY_BYTES:
-            ready, _, _ = select.select([ours, end], [], [], max(0.0, deadline - time.monotonic()))
+            ready, _, _ = select.select(watched, [], [], max(0.0, deadline - time.monotonic()))
             if not ready:
                 return {"failed": "out of time"}
             if ours not in ready:
                 break
-            chunk = ours.recv(REPLY_BYTES)
+            try:
+                chunk = ours.recv(REPLY_BYTES)
+            except ConnectionResetError:  # the program ended with the nonce unread
+                break
             if not chunk:
                 break
             received += chunk
@@ -171,9 +188,14 @@ def _converse(process: subprocess.Popen[bytes], ours: socket.socket, request: di
     return reply if isinstance(reply, dict) else {}
 
 
-def _end(process: subprocess.Popen[bytes]) -> int | None:
-    """Kills the sandbox and returns the status it had ended with, None if it was still running."""
-    status = process.poll()
+def _end(process: subprocess.Popen[bytes], ended: bool) -> int | None:
+    """Kills the sandbox and returns the status it had ended with, None if it was still running.
+
+    `ended` says that the program is gone, so that its status is worth a moment's wait.
+    """
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(GRACE_S if ended else 0)
+    status = process.returncode
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -183,4 +205,6 @@ def _end(process: subprocess.Popen[bytes]) -> int | None:
 def _why(reply: dict, status: int | None) -> str:
     if "failed" in reply:
         return str(reply["failed"])
-    return f"it ended before the tests had (status {status})"
+    if status is not None and abs(status) in STOPPED:
+        return STOPPED[abs(status)]
+    return "it ended before its tests did"

@@ -136,6 +136,8 @@ class Backend:
             "plan": plan,
             "confined": self.name != "unconfined",
             "uid": None if self.user_namespace else uid,
+            # The kernel exempts the superuser from the limit on processes, inside a user namespace too.
+            "filter_required": self.name != "unconfined" and self.user_namespace and os.geteuid() == 0,
             "scratch": SCRATCH,
             "site": packages(),
         }

@@ -14,7 +14,6 @@ import ctypes
 import hashlib
 import json
 import os
-import random
 import resource
 import sys
 import types
@@ -33,6 +32,7 @@ PR_SET_NO_NEW_PRIVS, PR_CAPBSET_DROP, LAST_CAPABILITY = 38, 24, 63
 CAPABILITY_VERSION = 0x20080522
 PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 CLONE_THREAD = 0x00010000
+SIGNALLED = 128  # a shell's status for a process that a signal ended, before the signal's number
 ACT_ALLOW, ACT_ERRNO, EPERM, ENOSYS, COMPARE_MASKED_EQUAL = 0x7FFF0000, 0x00050000, 1, 38, 7
 DENIED = (
     *("fork", "vfork", "execve", "execveat", "socket", "ptrace", "process_vm_readv", "process_vm_writev"),
@@ -156,11 +156,16 @@ class Argument(ctypes.Structure):
     ]
 
 
-def filter_calls() -> None:
-    """Forbids new processes, sockets and the calls that change the system, where libseccomp is installed."""
+def filter_calls(required: bool) -> None:
+    """Forbids new processes, sockets and the calls that change the system, where libseccomp is installed.
+
+    Raises OSError where it is `required` and not installed.
+    """
     try:
         lib = ctypes.CDLL("libseccomp.so.2")
     except OSError:
+        if required:
+            raise
         return
     lib.seccomp_init.restype = ctypes.c_void_p
     lib.seccomp_rule_add_array.argtypes = [
@@ -272,7 +277,7 @@ def main() -> None:
     """Prepares the process, then runs the request."""
     request = json.loads(sys.stdin.buffer.read())
     descriptor = int(sys.argv[1])
-    channel = random.SystemRandom().randrange(FIRST_FD, LAST_FD)
+    channel = FIRST_FD + int.from_bytes(os.urandom(4), sys.byteorder) % (LAST_FD - FIRST_FD)
     os.dup2(descriptor, channel, inheritable=False)
     os.close(descriptor)
     null = os.open(os.devnull, os.O_RDWR)
@@ -282,13 +287,13 @@ def main() -> None:
         inner = os.fork()
         if inner:
             # As the first process of its namespace this one outlives no child: its end is the end of all.
-            os.waitpid(inner, 0)
-            os._exit(0)
+            code = os.waitstatus_to_exitcode(os.waitpid(inner, 0)[1])
+            os._exit(code if code >= 0 else SIGNALLED - code)
     if request["confined"]:
         drop_privileges(request["uid"])
         os.chdir(request["scratch"])
     limit(request["cpu_s"], request["memory_mb"], request["file_mb"])
-    filter_calls()
+    filter_calls(request["filter_required"])
     for stream in (1, 2):
         os.dup2(null, stream)
     os.close(null)

@@ -31,8 +31,8 @@ class Problem:
 class Score:
     """What a grader says of one response.
 
-    `correct` is the task's headline metric, `extracted` the answer or program that was judged. `error` says why
-    a program did not pass or a response could not be judged; a plain wrong answer has none.
+    `correct` is the task's headline metric, `extracted` the answer or program that was judged. `error` says
+    why a program did not pass or a response could not be judged; a plain wrong answer has none.
     """
 
     doc_id: int

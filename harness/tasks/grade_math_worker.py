@@ -19,14 +19,18 @@ def grade(doc: dict[str, Any], response: str) -> dict[str, Any]:
 
 
 def answer(response: str) -> str | None:
-    """The last boxed answer, else what the sentence of the few-shot examples names, else None."""
+    """The last boxed answer, else the one in the examples' sentence, else what math_verify reads, else None."""
     from lm_eval.tasks.minerva_math import utils
+    from math_verify import parse
 
     boxed = utils.last_boxed_only_string(response)
     if boxed is not None and boxed.startswith(("\\boxed{", "\\boxed ")):
         return utils.remove_boxed(boxed)
     named = utils.get_unnormalized_answer(response)
-    return None if named == "[invalidanswer]" else named
+    if named != "[invalidanswer]":
+        return named
+    parsed = parse(response)
+    return str(parsed[-1]) if parsed else None
 
 
 def main() -> None:
