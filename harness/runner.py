@@ -50,8 +50,10 @@ class Outcome:
         return sum(record.status == "failed" for record in self.records)
 
 
-def run(config: RunConfig) -> Outcome:
+def run(config: RunConfig, *, outputs: bool = True) -> Outcome:
     """Do what `config` asks for, continuing what its output directory already holds.
+
+    outputs: whether tables, figures and the report are written at the end (the samples always are).
 
     Raises UserError, SpecError or ResultsError for whatever the user can mend, before anything is decoded
     wherever that can be known.
@@ -84,7 +86,7 @@ def run(config: RunConfig) -> Outcome:
         document = store.settle(document)
         store.describe(environment.describe(str(device)))
         check_problems(plan, store)
-        return _Job(config, plan, store, model_dir, tokenizer, batch_size, document).run()
+        return _Job(config, plan, store, model_dir, tokenizer, batch_size, document, outputs).run()
     finally:
         store.close()
 
@@ -129,6 +131,7 @@ class _Job:
     tokenizer: Tokenizer
     batch_size: int
     document: dict
+    outputs: bool
 
     def run(self) -> Outcome:
         stop = StopRequest()
@@ -147,7 +150,7 @@ class _Job:
         paths: dict[str, Path] = {}
         self.store.tidy(self.document["strategies"], self.document["tasks"])
         self.store.add_vocab(lambda token: self.tokenizer.decode([token], skip_special=False))
-        if stopped is None:
+        if stopped is None and self.outputs:
             paths = write_outputs(self.store.directory)
         records = list(self.store.records.values())
         return Outcome(self.store.directory, records, paths, display.seconds, stopped)
