@@ -36,8 +36,12 @@ def write_outputs(
     """
     directories = [run_dir] if isinstance(run_dir, str | Path) else list(run_dir)
     target = Path(output if output is not None else directories[0])
+    return write_findings(find(merge_runs([load_run(directory) for directory in directories])), target)
+
+
+def write_findings(findings: Findings, target: Path) -> dict[str, Path]:
+    """Write all outputs of what was found into `target`; see `write_outputs`."""
     target.mkdir(parents=True, exist_ok=True)
-    findings = find(merge_runs([load_run(directory) for directory in directories]))
     paths = {"summary": target / "summary.csv", "summary_json": target / "summary.json"}
     findings.summary.to_csv(paths["summary"], index=False, lineterminator="\n")
     document = summary_document(findings)

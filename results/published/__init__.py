@@ -110,7 +110,7 @@ def _differences(
         found.append(f"there {paper['settings']}")
     if config.get("limit") not in (None, "all"):
         found.append(f"only {config['limit']} problems here")
-    device = environment.get("device_name") or environment.get("device")
+    device = environment.get("gpu") or environment.get("device")
     if paper["hardware"] and device and paper["hardware"].split()[0].lower() not in str(device).lower():
         found.append(f"hardware: {paper['hardware']} there, {device} here")
     return found

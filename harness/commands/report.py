@@ -1,0 +1,30 @@
+"""`report`: rebuild the tables, figures and HTML page of one run, or of several merged."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser(
+        "report", help="rebuild tables, plots and the HTML report of finished runs"
+    )
+    parser.add_argument("runs", nargs="+", metavar="RUN_DIR", help="directories that `run` wrote")
+    parser.add_argument(
+        "--output", metavar="DIR", help="where to write (default: the run itself; several runs: ./report)"
+    )
+    parser.set_defaults(handler=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from results import outputs, table
+    from results.findings import find
+    from results.runs import load_run, merge_runs
+
+    target = args.output or (args.runs[0] if len(args.runs) == 1 else "report")
+    findings = find(merge_runs([load_run(each) for each in args.runs]))
+    paths = outputs.write_findings(findings, Path(target))
+    table.print_summary(findings.summary, findings.comparisons)
+    print(f"report: {paths['report']}\nplot:   {paths['tradeoff']}")
+    return 0

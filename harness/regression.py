@@ -1,0 +1,78 @@
+"""Runs the regression gate's fixed small set on the demo model: on the CPU, in float32, greedily."""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from harness.environment import cpu_model
+from harness.run_config import DEMO_TASKS, RunConfig
+from harness.runner import run
+from results import regress
+
+BASELINE = Path(regress.__file__).parent / "baselines" / "demo.json"
+# What `--update` records; afterwards the baseline itself says what is run again.
+DEFAULT_SET: dict[str, Any] = {
+    "model": "demo",
+    "strategies": "all",
+    "tasks": list(DEMO_TASKS),
+    "limit": 8,
+    "batch_size": 8,
+}
+THREADS = 2  # matrix products are split by the number of threads, and rounding with them
+
+
+def measure(settings: Mapping[str, Any], *, allow_unsandboxed_code: bool = False) -> dict[str, Any]:
+    """Decode and score the set, and return it as a document of `results.regress`.
+
+    Args:
+        settings: model, strategies (`all` or a list of specs), tasks, limit (problems a task), batch_size.
+
+    Raises:
+        UserError: whatever `run` raises it for.
+        ResultsError: a sample failed.
+    """
+    chosen = settings["strategies"]
+    with _threads(THREADS), tempfile.TemporaryDirectory(prefix="regress-") as directory:
+        config = RunConfig(
+            strategies=chosen if isinstance(chosen, str) else ",".join(chosen),
+            model=settings["model"],
+            tasks=tuple(settings["tasks"]),
+            limit=settings["limit"],
+            batch_size=settings["batch_size"],
+            output=Path(directory) / "run",
+            device="cpu",
+            dtype="float32",
+            allow_unsandboxed_code=allow_unsandboxed_code,
+        )
+        outcome = run(config, outputs=False)
+    run_specs = list(dict.fromkeys(record.strategy for record in outcome.records))
+    return regress.document(outcome.records, {**settings, "strategies": run_specs}, platform_of())
+
+
+def platform_of() -> dict[str, Any]:
+    """What exact counts depend on beside the code: processor, its vector kernels, torch and its threads."""
+    return {
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "cpu": cpu_model(),
+        "kernels": torch.backends.cpu.get_cpu_capability(),
+        "torch": torch.__version__,
+        "threads": THREADS,
+    }
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
