@@ -46,8 +46,9 @@ def read_only() -> list[str]:
 
 @functools.cache
 def parents() -> list[str]:
-    """The folders on the way to the readable paths, outer ones first."""
-    return sorted({str(folder) for path in read_only() for folder in Path(path).parents} - {"/"})
+    """The folders on the way to the readable paths and devices, outer ones first."""
+    paths = [*read_only(), *DEVICES]
+    return sorted({str(folder) for path in paths for folder in Path(path).parents} - {"/"})
 
 
 @functools.cache

@@ -19,7 +19,7 @@ def grade(doc: dict[str, Any], response: str) -> dict[str, Any]:
 
 
 def answer(response: str) -> str | None:
-    """The last boxed answer, else the one in the examples' sentence, else what math_verify reads, else None."""
+    """The last boxed answer, else that in the examples' sentence, else what math_verify reads, else None."""
     from lm_eval.tasks.minerva_math import utils
     from math_verify import parse
 
