@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -37,7 +38,7 @@ class Steps:
         return max(1, int(self.value * gen_length)) if self.relative else int(self.value)
 
     def __str__(self) -> str:
-        return str(self.value)
+        return f"{self.value.numerator}/{self.value.denominator}" if self.relative else str(self.value)
 
 
 def number(
@@ -61,17 +62,18 @@ def choice(*options: str) -> Any:
 
 def read_value(name: str, spec_field: dataclasses.Field[Any], text: str) -> Any:
     """The value of `text` for a field of the part `name`. Raises SpecError naming key, value and range."""
-    key, meta, kind = spec_field.name, spec_field.metadata, str(spec_field.type)
+    key, meta = spec_field.name, spec_field.metadata
+    types = set(re.findall(r"\w+", str(spec_field.type)))  # the annotation may be a class or its text
     where = f"{name}: {key}={text}"
     if "options" in meta:
         if text not in meta["options"]:
             raise SpecError(f"{where} is not one of {', '.join(meta['options'])}")
         return text
-    if "Steps" in kind:
+    if "Steps" in types:
         return Steps.parse(text)
-    if "float" in kind or kind.startswith("int"):
+    if types & {"float", "int"}:
         try:
-            value = float(text) if "float" in kind else int(text)
+            value = float(text) if "float" in types else int(text)
         except ValueError:
             raise SpecError(f"{where} is not a number") from None
         low, high = meta.get("least", -math.inf), meta.get("most", math.inf)
