@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -12,20 +13,25 @@ ENTRY_POINTS = "dllm_parallel_bench.strategies"
 
 
 def load_file(path: str | Path) -> None:
-    """Run a Python file that calls `strategies.register(...)`.
+    """Run a Python file that calls `strategies.register(...)`; a file that has run already is not run again.
 
     Raises SpecError where the file is missing, fails, or registers a name that is taken.
     """
     path = Path(path)
-    spec = importlib.util.spec_from_file_location(f"strategy_plugin_{path.stem}", path)
+    name = f"strategy_plugin:{path.resolve()}"
+    if name in sys.modules:
+        return
+    spec = importlib.util.spec_from_file_location(name, path)
     if not path.is_file() or spec is None or spec.loader is None:
         raise SpecError(f"plug-in {path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up there
     try:
         spec.loader.exec_module(module)
-    except SpecError:
-        raise
     except Exception as error:
+        del sys.modules[name]
+        if isinstance(error, SpecError):
+            raise
         raise SpecError(f"plug-in {path} failed: {type(error).__name__}: {error}") from error
 
 

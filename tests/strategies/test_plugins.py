@@ -1,0 +1,108 @@
+"""Plug-ins: a researcher's file registers a rule that the grammar then knows; bad files are one-line errors."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from strategies import SpecError, parse, plugins
+from strategies.registry import PARTS
+
+RULE = '''
+from dataclasses import dataclass
+from strategies import UnmaskRule, register
+from strategies.values import number
+
+@dataclass(frozen=True)
+class Half(UnmaskRule):
+    """Commit the more confident half."""
+    share: float = number(0.5, above=0.0, most=1.0)
+
+    def admit(self, p, score):
+        return p.confidence >= p.confidence.quantile(1 - self.share, dim=1, keepdim=True)
+
+register("rule", "half", Half, "here")
+'''
+
+
+@pytest.fixture(autouse=True)
+def _untouched_registry():
+    before = dict(PARTS)
+    yield
+    PARTS.clear()
+    PARTS.update(before)
+
+
+@pytest.fixture
+def plugin(tmp_path):
+    def write(text, name="plugin.py"):
+        (tmp_path / name).write_text(text)
+        return tmp_path / name
+
+    return write
+
+
+def test_a_file_adds_a_rule(plugin, chosen):
+    plugins.load_file(plugin(RULE))
+    made = parse("half:share=0.25+dual-cache")
+    assert chosen(made.unmask, [0.2, 0.9, 0.4, 0.3]) == [1]
+    assert PARTS["half"].source == "here"
+    with pytest.raises(SpecError, match="known: .*half"):
+        parse("nothing-like-it")
+
+
+def test_two_files_cannot_share_a_name(plugin):
+    plugins.load_file(plugin(RULE))
+    with pytest.raises(SpecError, match="'half' is already taken"):
+        plugins.load_file(plugin(RULE, "second.py"))
+
+
+def test_a_file_given_twice_is_run_once(plugin, tmp_path, monkeypatch):
+    path = plugin(RULE)
+    plugins.load_file(path)
+    monkeypatch.chdir(tmp_path)
+    plugins.load_file(path.name)
+    assert parse("half")
+
+
+def test_annotations_may_be_postponed(plugin):
+    """A dataclass with textual annotations looks for its module among the loaded ones."""
+    plugins.load_file(plugin("from __future__ import annotations\n" + RULE))
+    assert parse("half:share=0.5").unmask.share == 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("1 / 0", "failed: ZeroDivisionError: division by zero"),
+        ("def", "failed: SyntaxError"),
+        ("import no_such_module_here", "failed: ModuleNotFoundError"),
+        ("import strategies\nstrategies.register('rule', 'fixed', int)", "'fixed' is already taken"),
+    ],
+)
+def test_a_file_that_fails_says_how(plugin, text, says):
+    with pytest.raises(SpecError, match=says) as caught:
+        plugins.load_file(plugin(text))
+    assert "\n" not in str(caught.value)
+
+
+def test_paths_that_are_no_python_file(tmp_path, plugin):
+    for path in (tmp_path / "absent.py", tmp_path, plugin("x = 1", "notes.txt")):
+        with pytest.raises(SpecError, match="is not a Python file"):
+            plugins.load_file(path)
+
+
+def test_entry_points_are_run(monkeypatch):
+    called = []
+    points = [SimpleNamespace(value="a:register", load=lambda: lambda: called.append("a"))]
+    monkeypatch.setattr(
+        plugins, "entry_points", lambda group: points if group == plugins.ENTRY_POINTS else []
+    )
+    plugins.load_entry_points()
+    assert called == ["a"]
+
+    def broken():
+        raise ImportError("gone")
+
+    points.append(SimpleNamespace(value="b:register", load=broken))
+    with pytest.raises(SpecError, match="b:register failed: ImportError: gone"):
+        plugins.load_entry_points()
