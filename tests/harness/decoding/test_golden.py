@@ -86,7 +86,7 @@ def test_every_case_that_must_match_is_among_the_reproduced(golden):
 
 @pytest.mark.parametrize("case", oracle_cases())
 def test_the_oracle_commits_as_recorded_until_the_recorded_one_is_stuck(golden_model, case):
-    """A stuck reference fills its block with the answer; ours commits the answer's surest token and goes on."""
+    """A stuck reference fills its block with the answer; ours commits the surest token of it and goes on."""
     answer = case["final_ids"][len(case["prompt_ids"]) :]
     (found,) = decode(
         golden_model("llada"),

@@ -19,32 +19,17 @@ def test_rows_are_laid_end_to_end():
     assert step.columns.tolist() == [2, 3, 0, 1, 2]
     assert step.at.tolist() == [2, 3, 20, 21, 22]
     assert step.read.tolist() == [1, 4]
-    assert not step.uniform
+
+
+def test_the_stores_length_decides_the_places():
+    step, _ = packed((0, 2, 4, 6), (2, 0, 3, 9), store=100)
+    assert step.at.tolist() == [2, 3, 200, 201, 202]
 
 
 def test_without_a_store_there_are_no_places():
-    step, _ = packed((0, 0, 4, 4), (1, 0, 4, 4), store=None)
+    step, _ = packed((0, 0, 4, 4), (1, 0, 2, 2), store=None)
     assert step.at is None
-    assert step.uniform
-    assert step.key_mask is None
-
-
-def test_rows_of_one_width_in_consecutive_slots_attend_in_one_batch():
-    step, _ = packed((1, 2, 4, 6), (2, 5, 7, 9))
-    assert step.uniform
-    assert step.key_mask.shape == (2, 1, 1, 9)
-    assert step.key_mask[:, 0, 0].sum(1).tolist() == [6, 9]
-    assert step.key_mask[0, 0, 0].tolist() == [True] * 6 + [False] * 3
-
-
-def test_rows_of_equal_keys_need_no_mask():
-    assert packed((0, 2, 4, 6), (1, 3, 5, 6))[0].key_mask is None
-
-
-def test_gaps_between_slots_and_unequal_rows_are_attended_row_by_row():
-    assert not packed((0, 2, 4, 6), (2, 2, 4, 6))[0].uniform
-    assert not packed((0, 2, 4, 6), (1, 2, 5, 6))[0].uniform
-    assert not packed((0, 0, 4, 4), (1, 0, 5, 5), store=None)[0].uniform
+    assert step.tokens.tolist() == [0, 1, 2, 3, 10, 11]
 
 
 def test_extras_ride_along():
