@@ -105,6 +105,7 @@ class RunStore:
             return places[0].get(record.strategy, last), places[1].get(record.task, last), record.doc_id
 
         ordered = sorted(self.records.values(), key=order)
+        self.records = {record.key: record for record in ordered}
         replace(self.directory / SAMPLES, "".join(record.to_json() + "\n" for record in ordered))
         self._samples.close()
         self._samples = (self.directory / SAMPLES).open("a", encoding="ascii")
@@ -145,8 +146,8 @@ def extend(earlier: dict[str, Any], ours: dict[str, Any], directory: Path) -> di
     ]
     for name in SAME_BY_KEY:
         first, second = earlier.get(name) or {}, ours.get(name) or {}
-        for key in first.keys() & second.keys():
-            if first[key] != second[key]:
+        for key in first:
+            if key in second and first[key] != second[key]:
                 differences.append((f"{name} of {key}", first[key], second[key]))
     if differences:
         name, first, second = differences[0]
