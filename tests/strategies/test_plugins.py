@@ -1,4 +1,4 @@
-"""Plug-ins: a researcher's file registers a rule that the grammar then knows; bad files are one-line errors."""
+"""Plug-ins: a file registers a rule that the grammar then knows; bad files are one-line errors."""
 
 from types import SimpleNamespace
 
@@ -46,7 +46,7 @@ def test_a_file_adds_a_rule(plugin, chosen):
     made = parse("half:share=0.25+dual-cache")
     assert chosen(made.unmask, [0.2, 0.9, 0.4, 0.3]) == [1]
     assert PARTS["half"].source == "here"
-    with pytest.raises(SpecError, match="known: .*half"):
+    with pytest.raises(SpecError, match=r"known: .*half"):
         parse("nothing-like-it")
 
 
