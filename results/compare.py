@@ -102,11 +102,11 @@ def broken_limits(table: pd.DataFrame, limits: Mapping[str, float]) -> list[str]
 def table_of(table: pd.DataFrame, a: str, b: str) -> Table:
     """The comparison for a terminal."""
     shown = Table(title=f"{b} against {a}, same problems", title_justify="left", title_style="bold")
-    shown.add_column("strategy", no_wrap=True)
-    shown.add_column("suite", no_wrap=True)
+    shown.add_column("strategy", overflow="fold")
+    shown.add_column("suite", overflow="fold")
     for title in ("n", "accuracy %", "change, points", "NFE ratio", "TPF ratio", "tokens/s ratio"):
-        shown.add_column(title, justify="right", no_wrap=True)
-    shown.add_column("", no_wrap=True)
+        shown.add_column(title, justify="right", overflow="fold")
+    shown.add_column("")
     for _, row in table.iterrows():
         low, high = percent(row["difference_low"]), percent(row["difference_high"])
         colour = {"worse": "red", "better": "green"}.get(row["verdict"], "dim")

@@ -30,12 +30,27 @@ def times(value: object) -> str:
     return f"{number(value, 2)}x" if number(value) != "–" else "–"
 
 
-def terminal_table(summary: pd.DataFrame, comparisons: pd.DataFrame, *, task: str | None = None) -> Table:
+WIDE = 118  # columns that the whole table needs; below it only what decides is shown
+PLAIN_WIDTH = 160  # where stdout is a file or a pipe
+
+
+def console() -> Console:
+    """A console that does not squeeze tables into 80 columns where nobody's terminal is that narrow."""
+    found = Console()
+    if not found.is_terminal:
+        found.width = PLAIN_WIDTH
+    return found
+
+
+def terminal_table(
+    summary: pd.DataFrame, comparisons: pd.DataFrame, *, task: str | None = None, wide: bool = True
+) -> Table:
     """The strategies of one task, or of the mean over the tasks; the best of a column is bold.
 
     Args:
         summary: as `results.metrics.summarise` gives it.
         comparisons: as `results.comparisons.against_baseline` gives it.
+        wide: whether intervals, tokens per second and the verdict against the baseline have room.
     """
     tasks = list(dict.fromkeys(summary["task"]))
     single = task or (tasks[0] if len(tasks) == 1 else None)
@@ -45,35 +60,58 @@ def terminal_table(summary: pd.DataFrame, comparisons: pd.DataFrame, *, task: st
     )
     base = next((str(name) for name in summary["speedup_baseline"] if name), "")
     table = Table(title=single or f"mean of {len(tasks)} suites", title_justify="left", title_style="bold")
-    table.add_column("strategy", no_wrap=True)
-    for title in ("accuracy %", "95 % interval", "NFE", "TPF", "queries", "tok/s", "speed-up", "oracle %"):
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column(f"against {base}" if base else "", no_wrap=True)
-    best = {name: rows[name].max() for name in ("accuracy", "tpf_eos", "speedup")} if len(rows) else {}
+    table.add_column("strategy", overflow="fold")
+    for title, always in _COLUMNS:
+        if wide or always:
+            table.add_column(title, justify="right", no_wrap=True)
+    if wide:
+        table.add_column(f"against {base}" if base else "", no_wrap=True)
+    rivals = rows[~rows["strategy"].str.startswith("oracle")]
+    best = rivals["accuracy"].max() if len(rivals) else None
     for _, row in rows.iterrows():
         cells = [
-            Text(percent(row["accuracy"]), style="bold" if row["accuracy"] == best["accuracy"] else ""),
-            Text(f"{percent(row['accuracy_low'])}–{percent(row['accuracy_high'])}", style="dim"),
-            number(row["nfe"]),
-            number(row["tpf_eos"], 2),
-            number(row["query_tokens"], 0),
-            number(row["tps"]),
-            times(row["speedup"]),
-            percent(row["oracle_share"], 0),
+            cell for cell, (_, always) in zip(_cells(row, best), _COLUMNS, strict=True) if wide or always
         ]
-        said = "baseline" if row["strategy"] == base else str(verdicts.get(row["strategy"], ""))
-        colour = {"worse": "red", "better": "green"}.get(said, "dim")
-        table.add_row(Text(str(row["strategy"])), *cells, Text(said, style=colour))
+        if wide:
+            said = "baseline" if row["strategy"] == base else str(verdicts.get(row["strategy"], ""))
+            cells.append(Text(said, style={"worse": "red", "better": "green"}.get(said, "dim")))
+        table.add_row(Text(str(row["strategy"])), *cells)
     return table
 
 
-def print_summary(summary: pd.DataFrame, comparisons: pd.DataFrame, console: Console | None = None) -> None:
+_COLUMNS = (
+    ("accuracy %", True),
+    ("95 % interval", False),
+    ("NFE", True),
+    ("TPF", True),
+    ("queries", True),
+    ("tok/s", False),
+    ("speed-up", True),
+    ("oracle %", True),
+)
+
+
+def _cells(row: pd.Series, best: float | None) -> list[Text]:
+    """The row's figures in the order of `_COLUMNS`."""
+    return [
+        Text(percent(row["accuracy"]), style="bold" if row["accuracy"] == best else ""),
+        Text(f"{percent(row['accuracy_low'])}–{percent(row['accuracy_high'])}", style="dim"),
+        Text(number(row["nfe"])),
+        Text(number(row["tpf_eos"], 2)),
+        Text(number(row["query_tokens"], 0)),
+        Text(number(row["tps"])),
+        Text(times(row["speedup"])),
+        Text(percent(row["oracle_share"], 0)),
+    ]
+
+
+def print_summary(summary: pd.DataFrame, comparisons: pd.DataFrame, target: Console | None = None) -> None:
     """Print the table of the means (of the task where there is one), and what was left out of it."""
-    console = console or Console()
+    target = target or console()
     if summary.empty:
-        console.print("no finished sample yet")
+        target.print("no finished sample yet")
         return
-    console.print(terminal_table(summary, comparisons))
+    target.print(terminal_table(summary, comparisons, wide=target.width >= WIDE))
     whole = (
         set(mean_over_tasks(summary)["strategy"])
         if summary["task"].nunique() > 1
@@ -81,7 +119,7 @@ def print_summary(summary: pd.DataFrame, comparisons: pd.DataFrame, console: Con
     )
     partial = [spec for spec in dict.fromkeys(summary["strategy"]) if spec not in whole]
     if partial:
-        console.print(Text(f"not on every suite, so not in the mean: {', '.join(partial)}", style="dim"))
+        target.print(Text(f"not on every suite, so not in the mean: {', '.join(partial)}", style="dim"))
     failed = int(summary["failed"].sum())
     if failed:
-        console.print(Text(f"{failed} samples failed; samples.jsonl says why", style="red"))
+        target.print(Text(f"{failed} samples failed; samples.jsonl says why", style="red"))

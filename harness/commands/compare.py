@@ -14,7 +14,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--fail-on",
         default="",
         metavar="LIMITS",
-        help="exit 1 where run B is worse by more: accuracy=0.03 (share of 1), nfe=, tpf=, tps= (share of A's)",
+        help="exit 1 where run B is worse by more: accuracy=0.03 (of 1), nfe=0.05, tpf=, tps= (of run A's)",
     )
     parser.add_argument(
         "--force", action="store_true", help="compare runs of different settings all the same"
@@ -23,21 +23,20 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from rich.console import Console
-
     from results import compare
     from results.runs import load_run, setting_differences
+    from results.table import console
 
     limits = compare.parse_limits(args.fail_on)
     a, b = load_run(args.run_a), load_run(args.run_b)
     table = compare.compare_runs(a, b, force=args.force)
-    console = Console()
+    out = console()
     for difference in setting_differences(a, b):
-        console.print(f"note: {difference}", markup=False)
-    console.print(compare.table_of(table, a.name, b.name))
+        out.print(f"note: {difference}", markup=False)
+    out.print(compare.table_of(table, a.name, b.name))
     for one, other in ((a, b), (b, a)):
         for strategy, task in compare.only_in(one, other):
-            console.print(f"only in {one.name}: {strategy} on {task}", markup=False)
+            out.print(f"only in {one.name}: {strategy} on {task}", markup=False)
     broken = compare.broken_limits(table, limits)
     for sentence in broken:
         print(f"beyond the limit: {sentence}", file=sys.stderr)

@@ -57,13 +57,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _judge(baseline: dict[str, Any], measured: dict[str, Any], seconds: float) -> int:
-    from rich.console import Console
-
     from results import regress
+    from results.table import console
 
     movements = regress.compare(baseline, measured)
     if movements:
-        Console().print(regress.table_of(movements))
+        console().print(regress.table_of(movements))
     same = baseline["platform"] == measured["platform"]
     how = "exact counts" if same else f"counts within {100 * regress.TOLERANCE:.0f} % (another platform)"
     failed = sum(each.regression for each in movements)
