@@ -139,7 +139,9 @@ def dream_config(ids, tied=False):
     }
 
 
-def write_checkpoint(directory: Path, family="llada", *, shards=1, tied=False, tokenizer=True, scale=2.0):
+def write_checkpoint(
+    directory: Path, family="llada", *, shards=1, tied=False, tokenizer=True, scale=2.0, wide=32
+):
     """A random checkpoint of `family` in `directory`; returns the state that its files hold."""
     directory.mkdir(parents=True, exist_ok=True)
     write = {"llada": write_llada_tokenizer, "dream": write_dream_tokenizer}[family]
@@ -148,6 +150,7 @@ def write_checkpoint(directory: Path, family="llada", *, shards=1, tied=False, t
         for file in directory.iterdir():
             file.unlink()
     raw = {"llada": llada_config, "dream": dream_config}[family](ids, tied)
+    raw["d_model" if family == "llada" else "hidden_size"] = wide
     (directory / "config.json").write_text(json.dumps(raw, indent=2))
     with torch.random.fork_rng():
         torch.manual_seed(0)

@@ -75,7 +75,7 @@ def locate(name_or_path: str, revision: str | None = None) -> Path:
     if entry is not None and entry.hub is None:
         return DEMO
     path = Path(name_or_path).expanduser()
-    if entry is None and path.is_dir():
+    if entry is None and name_or_path and path.is_dir():
         return path
     if entry is None and (path.exists() or not HUB_ID.fullmatch(name_or_path) or name_or_path[0] == "."):
         raise UserError(_unknown(name_or_path, path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from harness.errors import UserError
 
@@ -21,6 +22,8 @@ def fetch(repo: str, revision: str | None = None) -> Path:
 
     at = f"{repo} at revision {revision}" if revision else repo
     local = "or pass a local copy as --model DIR"
+    # The base of all of the HTTP client's errors: which client it is differs between versions.
+    broken: tuple[type[Any], ...] = (OSError, hub.HfHubHTTPError.__bases__[0])
     try:
         return Path(snapshot_download(repo, revision=revision, allow_patterns=list(PATTERNS)))
     except hub.GatedRepoError as error:
@@ -30,7 +33,7 @@ def fetch(repo: str, revision: str | None = None) -> Path:
     except hub.RevisionNotFoundError as error:
         raise UserError(
             f"{repo} has no revision {revision!r}; see {constants.ENDPOINT}/{repo}/commits"
-        ) from (error)
+        ) from error
     except hub.RepositoryNotFoundError as error:
         raise UserError(
             f"{repo} does not exist on {constants.ENDPOINT}, or is private: check the id, "
@@ -38,7 +41,7 @@ def fetch(repo: str, revision: str | None = None) -> Path:
         ) from error
     except hub.HFValidationError as error:
         raise UserError(f"{repo!r} is not a hub id of the form ORG/NAME") from error
-    except OSError as error:  # every network failure of huggingface_hub is one; so is a full disk
+    except broken as error:
         reason = _cause(error)
         raise UserError(
             f"cannot download {at} from {constants.ENDPOINT} ({reason}); check the network or set "

@@ -22,20 +22,24 @@ def shapes() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.json"))
 
 
+def shape_config(shape: str, layers: int | None = None) -> ModelConfig:
+    """The configuration of a release, or of only that many of its layers. Raises UserError if unknown."""
+    path = FOLDER / f"{shape}.json"
+    if not path.is_file():
+        raise UserError(f"--shape {shape!r} is unknown; shapes are {', '.join(shapes())}")
+    config = ModelConfig.from_json(json.loads(path.read_text()), str(path))
+    return config if layers is None else dataclasses.replace(config, n_layers=layers)
+
+
 def random_model(
     shape: str, *, dtype: str = "auto", device: str = "auto", seed: int = 0, layers: int | None = None
 ) -> LoadedModel:
     """A model of `shape` without tokenizer whose weights are drawn, on the device, from `seed`.
 
-    layers: build only that many of its layers. Matrices are normal with variance 1 / fan-in, so that
-    activations neither vanish nor overflow in bfloat16. Raises UserError for an unknown shape.
+    Matrices are normal with variance 1 / fan-in, so that activations neither vanish nor overflow in
+    bfloat16. Raises UserError for an unknown shape.
     """
-    path = FOLDER / f"{shape}.json"
-    if not path.is_file():
-        raise UserError(f"--shape {shape!r} is unknown; shapes are {', '.join(shapes())}")
-    config = ModelConfig.from_json(json.loads(path.read_text()), str(path))
-    if layers is not None:
-        config = dataclasses.replace(config, n_layers=layers)
+    config = shape_config(shape, layers)
     place = pick_device(device)
     kind = pick_dtype(dtype, place)
     with torch.device("meta"):
@@ -51,7 +55,7 @@ def random_model(
         model.get_submodule(owner).register_parameter(leaf, nn.Parameter(value, requires_grad=False))
     return LoadedModel(
         f"random {shape}",
-        path,
+        FOLDER,
         model.eval(),
         None,
         config,
