@@ -49,7 +49,8 @@ def report(outcome: Outcome) -> dict[str, Any]:
         print(f"{len(failures)} samples failed, the first {where}: {first.error}", file=sys.stderr)
     print(f"{len(outcome.records)} samples in {clock(outcome.seconds)}")
     for name in NAMED:
-        print(f"  {outcome.paths[name]}")
+        if name in outcome.paths:
+            print(f"  {outcome.paths[name]}")
     means = mean_over_tasks(findings.summary)
     document["strategies"] = {
         row["strategy"]: {name: _plain(row[name]) for name in SHOWN} for _, row in means.iterrows()
