@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError
 from harness.tasks.base import Doc
 from harness.tasks.lmeval import Definition
+
+ID_FIELD = "task_id"
+LIST_FIELD = "test_list"
+HUB_TIMEOUT_S = 10
 
 
 def load_rows(
@@ -54,15 +60,16 @@ def _local(definition: Definition, split: str, directory: Path) -> list[tuple[st
     if not path.is_file():
         raise UserError(f"--data {directory}: {definition.name} needs {name} there for its {split} split")
     rows = []
-    for number, row in read_jsonl(path):
-        where = f"{path}:{number}"
+    for line, row in read_jsonl(path):
+        where = f"{path}:{line}"
         if not isinstance(row, dict):
             raise UserError(f"{where}: not a JSON object")
         if split in definition.task_ids:
             low, high = definition.task_ids[split]
-            if "task_id" not in row:
-                raise UserError(f"{where}: no field 'task_id'")
-            if not low <= row["task_id"] <= high:
+            number = row.get(ID_FIELD)
+            if not isinstance(number, int):
+                raise UserError(f"{where}: no number in field {ID_FIELD!r}")
+            if not low <= number <= high:
                 continue
         rows.append((where, row))
     return rows
@@ -72,26 +79,57 @@ def _hub(definition: Definition, split: str) -> list[tuple[str, Doc]]:
     import datasets
 
     path, config = definition.hub
-    configs = definition.hub_configs or (config,)
     rows: list[tuple[str, Doc]] = []
-    for name in configs:
-        try:
-            loaded = datasets.load_dataset(path, name, split=split)
-        except Exception as error:  # the hub's client raises many unrelated kinds
-            reason = " ".join(str(error).split())[:200]
-            files = ", ".join(definition.local.values())
-            raise UserError(
-                f"cannot load {path} from the hub ({type(error).__name__}: {reason}); "
-                f"give --data DIR, a directory with {files}"
-            ) from None
-        rows += [(f"{path}/{name or split} row {index}", dict(row)) for index, row in enumerate(loaded)]
+    with _offline_if_unreachable() as trouble:
+        for name in definition.hub_configs or (config,):
+            try:
+                loaded = datasets.load_dataset(path, name, split=split)
+            except Exception as error:  # the hub's client raises many unrelated kinds
+                reason = trouble or f"{type(error).__name__}: {error}"
+                files = ", ".join(definition.local.values())
+                raise UserError(
+                    f"cannot load {path} from the hub ({' '.join(reason.split())[:200]}); "
+                    f"give --data DIR, a directory with {files}"
+                ) from None
+            rows += [(f"{path}/{name or split} row {index}", dict(row)) for index, row in enumerate(loaded)]
     return rows
+
+
+@contextmanager
+def _offline_if_unreachable() -> Iterator[str]:
+    """Yields what is wrong with the hub, "" if nothing; while it is out of reach the cache alone is asked.
+
+    Without this the hub's client tries again for half a minute, file by file.
+    """
+    import datasets
+    from huggingface_hub import constants, get_session
+
+    trouble = ""
+    try:
+        get_session().head(constants.ENDPOINT, timeout=HUB_TIMEOUT_S)
+    except Exception as error:  # which HTTP client raises what depends on the installed version
+        trouble = f"{constants.ENDPOINT} is out of reach: {error}"
+    places: tuple[Any, ...] = (constants, datasets.config)
+    before = [place.HF_HUB_OFFLINE for place in places]
+    try:
+        for place in places if trouble else ():
+            place.HF_HUB_OFFLINE = True
+        yield trouble
+    finally:
+        for place, value in zip(places, before, strict=True):
+            place.HF_HUB_OFFLINE = value
 
 
 def _checked(definition: Definition, fields: tuple[str, ...], where: str, row: Doc) -> Doc:
     for name in fields:
         if name not in row:
             raise UserError(f"{where}: no field {name!r}; {definition.name} needs {', '.join(fields)}")
+        if name == LIST_FIELD:
+            tests = row[name]
+            if not isinstance(tests, list) or not tests or not all(isinstance(test, str) for test in tests):
+                raise UserError(f"{where}: field {name!r} is not a list of assertions")
+        elif name != ID_FIELD and not isinstance(row[name], str):
+            raise UserError(f"{where}: field {name!r} is not text")
     if definition.boxed and "\\boxed" not in row[definition.boxed] and "\\fbox" not in row[definition.boxed]:
         raise UserError(f"{where}: field {definition.boxed!r} holds no \\boxed answer")
     return row

@@ -7,7 +7,8 @@ import re
 import warnings
 from collections.abc import Iterable, Sequence
 
-FENCE = re.compile(r"```(?:python|py|Python)?[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL)
+OPEN = re.compile(r"```(?P<language>python|py|Python)[ \t]*\n")
+BARE = re.compile(r"```(?P<language>)[ \t]*\n")
 MAX_LINES = 100  # dParallel, Fast-dLLM and Dream look for valid code in the first hundred lines
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 ASSIGNMENTS = (ast.Assign, ast.AnnAssign, ast.AugAssign)
@@ -22,9 +23,22 @@ def cut(text: str, stops: Iterable[str]) -> str:
 
 
 def fenced(response: str) -> str | None:
-    """What stands in the first code fence, to the response's end where it is not closed; None without one."""
-    match = FENCE.search(response)
-    return match.group(1) if match else None
+    """What stands in the first code fence, to the response's end where it is not closed; None without one.
+
+    A fence without a language that nothing closes may be the end of one that the prompt opened: it is where
+    what comes before it is code.
+    """
+    match = OPEN.search(response) or BARE.search(response)
+    if match is None:
+        return None
+    before, inside = response[: match.start()], response[match.end() :]
+    if not match.group("language") and "```" not in inside and before.strip() and _is_code(before):
+        return None
+    return inside.split("```", 1)[0]
+
+
+def _is_code(text: str) -> bool:
+    return parses(text) is not None or parses(f"if True:\n{text}") is not None
 
 
 def parses(code: str) -> ast.Module | None:
