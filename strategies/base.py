@@ -113,11 +113,12 @@ class Proposal:
         for token in self._rule.banned(self.vocabulary):
             self.logits[:, token] = torch.finfo(self.logits.dtype).min / 4
         if self._temperature == 0:
-            tokens = self.logits.argmax(-1)
-            mask_id = self.vocabulary.mask_id
-            if self.logits.device.type == "cpu" and not bool((tokens == mask_id).any()):
-                return tokens
-            return self._unmasked_logits.argmax(-1)
+            if self.logits.device.type != "cpu":
+                return self._unmasked_logits.argmax(-1)
+            tokens = self.logits.numpy().argmax(-1)  # vectorised, unlike torch's on a CPU
+            if (tokens == self.vocabulary.mask_id).any():
+                tokens = self._unmasked_logits.numpy().argmax(-1)
+            return torch.from_numpy(tokens)
         assert self._noise is not None
         gumbel = self._noise("gumbel", self.logits.shape[1])
         return (self._unmasked_logits.double() + self._temperature * gumbel).argmax(-1)

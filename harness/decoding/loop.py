@@ -26,10 +26,11 @@ Observer = Callable[[list[Row], Proposal, Tensor], None]
 class Region:
     """What a step reads: [B, W] from each row's active block on, and where in the packed queries it lies.
 
-    columns, masked, eligible: [B, W]. index: [N] flat places in [B, W]. read: [N] packed indices.
-    counts: [B] positions read of each row.
+    slots: [B, 1]. columns, masked, eligible: [B, W]. index: [N] flat places in [B, W]. read: [N] packed
+    indices. counts: [B] positions read of each row.
     """
 
+    slots: np.ndarray
     columns: np.ndarray
     masked: np.ndarray
     eligible: np.ndarray
@@ -75,26 +76,36 @@ class Decoder:
         self.live.sort(key=lambda entry: entry.row.slot)
 
     def step(self) -> None:
-        """One forward for every live row: propose, choose, commit, settle."""
+        """One forward for every live row: plan, compute, choose, settle."""
         began = time.perf_counter()
         rows = [entry.row for entry in self.live]
+        region, packed, extras = self._plan(rows)
+        logits = self._forward(packed)
+        committed, confidence, keep = self._choose(rows, logits, region, extras)
+        self._settle(rows, region, committed, confidence, keep)
+        share = (time.perf_counter() - began) / len(rows)
+        for entry in self.live:
+            entry.trace.seconds += share
+
+    def _plan(self, rows: list[Row]) -> tuple[Region, Packed, list[Tensor]]:
+        """What this forward recomputes and reads, on the device."""
         segments = [self._segment(row) for row in rows]
         region = self._region(rows, segments)
-        packed, extras = self._pack(rows, segments, region)
-        logits = self.model.forward_packed(packed, self.kv)
+        return (region, *self._pack(rows, segments, region))
+
+    def _forward(self, packed: Packed) -> Tensor:
+        """Logits [N, V] of the positions read."""
+        return self.model.forward_packed(packed, self.kv)
+
+    def _choose(
+        self, rows: list[Row], logits: Tensor, region: Region, extras: list[Tensor]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """What the rule commits, as `_download` brings it to the host."""
         proposal = self._proposal(logits, region, extras)
         transfer = self.strategy.cache.transfer(proposal, self.strategy.unmask.transfer_index(proposal))
         if self.observe:
             self.observe(rows, proposal, transfer)
-        committed, confidence, keep = self._download(proposal, transfer)
-        if keep is not None:
-            for row, columns in zip(rows, keep.tolist(), strict=True):
-                row.end = min(row.end, row.block + columns)
-        self._commit(region, committed, confidence)
-        self._advance()
-        share = (time.perf_counter() - began) / len(rows)
-        for entry in self.live:
-            entry.trace.seconds += share
+        return self._download(proposal, transfer)
 
     def _segment(self, row: Row) -> Segment:
         """The columns this forward recomputes for `row`, counted as its cost."""
@@ -112,31 +123,33 @@ class Decoder:
         return Segment(row.slot, first, last, keys)
 
     def _region(self, rows: list[Row], segments: list[Segment]) -> Region:
-        block = np.array([row.block for row in rows])
-        block_end = np.array([row.block_end for row in rows])
-        read_end = np.array([row.end for row in rows]) if self.tail else block_end
-        slots = np.array([row.slot for row in rows])
-        columns = block[:, None] + np.arange(int((read_end - block).max()))
-        masked = self.canvas.masked[slots[:, None], columns] & (columns < read_end[:, None])
-        eligible = masked & (columns < block_end[:, None])
-        wanted = masked
-        if self.strategy.unmask.reads_block:
-            wanted = masked | (columns < block_end[:, None])
-        place, offset = np.nonzero(wanted)
-        widths = np.array([segment.width for segment in segments])
-        begin = np.cumsum(widths) - widths - np.array([segment.first for segment in segments])
-        read = begin[place] + columns[place, offset] - int(self.model.config.shift)
-        counts = np.bincount(place, minlength=len(rows))
-        return Region(columns, masked, eligible, place * columns.shape[1] + offset, read, counts)
+        facts = [
+            (row.slot, row.block, row.block_end, row.end, s.first, s.width)
+            for row, s in zip(rows, segments, strict=True)
+        ]
+        slots, block, block_end, end, first, width = np.array(facts)[:, :, None].transpose(1, 0, 2)
+        read_end = end if self.tail else block_end
+        columns = block + np.arange((read_end - block).max())
+        masked = self.canvas.masked[slots, columns] & (columns < read_end)
+        inside = columns < block_end
+        wanted = masked | inside if self.strategy.unmask.reads_block else masked
+        place, offset = wanted.nonzero()
+        begin = (width.cumsum() - width[:, 0] - first[:, 0])[place]
+        return Region(
+            slots=slots,
+            columns=columns,
+            masked=masked,
+            eligible=masked & inside,
+            index=place * columns.shape[1] + offset,
+            read=begin + columns[place, offset] - int(self.model.config.shift),
+            counts=np.bincount(place, minlength=len(rows)),
+        )
 
     def _pack(self, rows: list[Row], segments: list[Segment], region: Region) -> tuple[Packed, list[Tensor]]:
-        facts = np.array(
-            [[row.step, row.entered, row.block - row.start, self._nominal_width(row)] for row in rows]
-        )
-        extras = [region.index, region.eligible.astype(np.int64), region.masked.astype(np.int64), facts]
+        facts = [(row.step, row.entered, row.block - row.start, self._nominal_width(row)) for row in rows]
+        extras = [region.index, region.eligible, region.masked, np.array(facts)]
         if self.strategy.unmask.needs_reference:
-            slots = np.array([row.slot for row in rows])
-            extras.append(self.canvas.references[slots[:, None], region.columns])
+            extras.append(self.canvas.references[region.slots, region.columns])
         store = self.kv.length if self.kv is not None else None
         return pack(self.canvas.tokens, segments, region.read, store, self.model.device, extras)
 
@@ -146,7 +159,6 @@ class Decoder:
 
     def _proposal(self, logits: Tensor, region: Region, extras: list[Tensor]) -> Proposal:
         index, eligible, masked, facts, *rest = extras
-        shape = region.columns.shape
         noise = None
         if self.generators:
             generators = [self.generators[entry.row.slot] for entry in self.live]
@@ -154,22 +166,25 @@ class Decoder:
         return Proposal(
             logits,
             index,
-            eligible=eligible.view(shape).bool(),
-            masked=masked.view(shape).bool(),
-            rows=facts.view(-1, 4),
+            eligible=eligible,
+            masked=masked,
+            rows=facts,
             gen_length=self.gen_length,
             vocabulary=self.vocabulary,
             rule=self.strategy.unmask,
             temperature=self.temperature,
             noise=noise,
-            references=rest[0].view(shape) if rest else None,
+            references=rest[0] if rest else None,
         )
 
     def _download(self, p: Proposal, transfer: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """Committed tokens [B, W] (-1 elsewhere), confidences, columns kept [B]: the step's one sync."""
         vouched = self.strategy.unmask.vouched(p) if self.strategy.stop.reads_tail else None
         keep = self.strategy.stop.cut(p, transfer, vouched)
-        parts = [torch.where(transfer, p.tokens, -1).double(), p.confidence]
+        committed = torch.where(transfer, p.tokens, -1)
+        if committed.device.type == "cpu":
+            return committed.numpy(), p.confidence.numpy(), None if keep is None else keep.numpy()
+        parts = [committed.double(), p.confidence]
         if keep is not None:
             parts.append(keep[:, None].double())
         host = torch.cat(parts, 1).cpu().numpy()
@@ -177,27 +192,37 @@ class Decoder:
         cut = host[:, 2 * width].astype(np.int64) if keep is not None else None
         return host[:, :width].astype(np.int64), host[:, width : 2 * width], cut
 
-    def _commit(self, region: Region, committed: np.ndarray, confidence: np.ndarray) -> None:
-        """Write what was committed before each row's end, and its trace."""
-        ends = np.array([entry.row.end for entry in self.live])
-        place, offset = np.nonzero((committed >= 0) & (region.columns < ends[:, None]))
-        columns, tokens = region.columns[place, offset], committed[place, offset]
-        slots = np.array([entry.row.slot for entry in self.live])[place]
-        nfe = np.array([entry.row.nfe for entry in self.live])[place]
-        self.canvas.commit(slots, columns, tokens, nfe, confidence[place, offset])
-        bounds = np.searchsorted(place, np.arange(len(self.live) + 1))
-        for entry, low, high in zip(self.live, bounds[:-1], bounds[1:], strict=True):
-            positions = (columns[low:high] - entry.row.start).tolist()
-            entry.trace.events.append(list(zip(positions, tokens[low:high].tolist(), strict=True)))
-            if self.kv is not None and entry.row.step == 0:
-                entry.trace.refresh_steps.append(entry.row.nfe)
-
-    def _advance(self) -> None:
-        """Step past every block that has no mask left."""
-        for entry in self.live:
-            row = entry.row
+    def _settle(
+        self,
+        rows: list[Row],
+        region: Region,
+        committed: np.ndarray,
+        confidence: np.ndarray,
+        keep: np.ndarray | None,
+    ) -> None:
+        """Cut the rows, write what was committed before each row's end, and step past finished blocks."""
+        if keep is not None:
+            for row, columns in zip(rows, keep.tolist(), strict=True):
+                row.end = min(row.end, row.block + columns)
+        facts = [(row.start, row.block_end, row.end, row.nfe) for row in rows]
+        start, block_end, end, nfe = np.array(facts).T
+        columns = region.columns
+        place, offset = ((committed >= 0) & (columns < end[:, None])).nonzero()
+        chosen, tokens = columns[place, offset], committed[place, offset]
+        self.canvas.commit(region.slots[place, 0], chosen, tokens, nfe[place], confidence[place, offset])
+        pairs = list(zip((chosen - start[place]).tolist(), tokens.tolist(), strict=True))
+        left = (region.eligible & (committed < 0) & (columns < block_end[:, None])).any(1).tolist()
+        low = 0
+        for entry, count, unfinished in zip(
+            self.live, np.bincount(place, minlength=len(rows)).tolist(), left, strict=True
+        ):
+            row, trace = entry.row, entry.trace
+            trace.events.append(pairs[low : low + count])
+            low += count
+            if self.kv is not None and row.step == 0:
+                trace.refresh_steps.append(row.nfe)
             row.step += 1
-            if not self.canvas.masked[row.slot, row.block : row.block_end].any():
+            if not unfinished:
                 row.block, row.step = row.block_end, 0
                 row.entered = row.block_end - row.block
 

@@ -9,6 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from harness.models.attention import Group, Rows, layout
+
+ALIGN = 8  # bytes; lets any dtype be viewed at an array's start
+
 
 @dataclass(frozen=True)
 class Segment:
@@ -29,24 +33,34 @@ class Packed:
     """T query columns of a step and the N of them whose predictions are read.
 
     tokens, columns: [T] int64. at: [T] flat store columns (None without a cache). read: [N] indices into
-    the T packed columns. key_mask: [B, 1, 1, K] bool where rows of one width attend to unequal lengths.
+    the T packed columns, row by row. length: one past the last column. every, last: how the attention of
+    all queries runs, and that of the last layer, which computes only what is read.
     """
 
-    segments: tuple[Segment, ...]
     tokens: Tensor
     columns: Tensor
     read: Tensor
     at: Tensor | None
-    key_mask: Tensor | None
-    uniform: bool  # one query width for all rows, in consecutive slots: attention runs as one batch
+    length: int
+    every: tuple[Group, ...]
+    last: tuple[Group, ...]
 
 
 def upload(arrays: Sequence[np.ndarray], device: torch.device) -> list[Tensor]:
-    """The int64 arrays as flat tensors on `device`, in one (pinned, non-blocking) copy."""
-    flat = torch.from_numpy(np.concatenate([array.ravel() for array in arrays]))
-    if device.type == "cuda":
-        flat = flat.pin_memory().to(device, non_blocking=True)
-    return list(flat.split([array.size for array in arrays]))
+    """The arrays as tensors on `device`: as views of host memory, or in one pinned, non-blocking copy."""
+    if device.type == "cpu":
+        return [torch.from_numpy(array) for array in arrays]
+    sizes = [-(-array.nbytes // ALIGN) * ALIGN for array in arrays]
+    flat = torch.empty(sum(sizes), dtype=torch.uint8, pin_memory=device.type == "cuda")
+    host, start = flat.numpy(), 0
+    for array, size in zip(arrays, sizes, strict=True):
+        host[start : start + array.nbytes] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        start += size
+    out = []
+    for array, part in zip(arrays, flat.to(device, non_blocking=True).split(sizes), strict=True):
+        dtype = torch.from_numpy(array[:0]).dtype
+        out.append(part[: array.nbytes].view(dtype).view(array.shape))
+    return out
 
 
 def pack(
@@ -56,32 +70,39 @@ def pack(
     store_length: int | None,
     device: torch.device,
     extras: Sequence[np.ndarray] = (),
+    batched: bool | None = None,
 ) -> tuple[Packed, list[Tensor]]:
-    """Lay the segments of `canvas` [slots, L] end to end; `extras` (int64) ride along in the same copy.
+    """Lay the segments of `canvas` [slots, L] end to end; `extras` ride along in the same copy.
 
-    read: [N] int64 packed indices. store_length: columns of the KV store, None without a cache.
+    read: [N] int64 packed indices, row by row. store_length: columns of the KV store, None without a
+    cache. batched: attend in few padded batches, as a GPU likes it (the default there), not row by row.
     """
-    columns = np.concatenate([np.arange(s.first, s.last) for s in segments])
-    slots = np.repeat(np.array([s.slot for s in segments]), [s.width for s in segments])
-    at = slots * store_length + columns if store_length is not None else np.empty(0, np.int64)
-    tokens_, columns_, read_, at_, *rest = upload(
-        [canvas[slots, columns], columns, read, at, *extras], device
-    )
-    ends = [s.keys for s in segments]
-    same_width = len({s.width for s in segments}) == 1
-    first = segments[0].slot
-    in_order = store_length is None or all(s.slot == first + i for i, s in enumerate(segments))
-    uniform = same_width and in_order and (store_length is not None or len(set(ends)) == 1)
-    key_mask = None
-    if uniform and len(set(ends)) > 1:
-        key_mask = (torch.arange(max(ends)) < torch.tensor(ends)[:, None])[:, None, None].to(device)
+    stored = store_length is not None
+    if batched is None:
+        batched = device.type != "cpu"
+    slot, first, width, keys = np.array([(s.slot, s.first, s.width, s.keys) for s in segments]).T
+    ends = width.cumsum()
+    begin = ends - width
+    columns = np.arange(ends[-1]) + (first - begin).repeat(width)
+    slots = slot.repeat(width)
+    arrays = [canvas[slots, columns], columns, read, *extras]
+    if store_length is not None:
+        arrays.append(slots * store_length + columns)
+    read_ends = read.searchsorted(ends)
+    counts = np.diff(read_ends, prepend=0)
+    keys = keys if stored else width
+    every = layout(Rows(slot, begin, width, begin, keys), stored, batched)
+    last = layout(Rows(slot, read_ends - counts, counts, begin, keys), stored, batched)
+    indices = [array for group in (*every, *last) for array in group.arrays()]
+    tensors = upload(arrays + indices, device)
+    placed = iter(tensors[len(arrays) :])
     packed = Packed(
-        segments=tuple(segments),
-        tokens=tokens_,
-        columns=columns_,
-        read=read_,
-        at=at_ if store_length is not None else None,
-        key_mask=key_mask,
-        uniform=uniform,
+        tokens=tensors[0],
+        columns=tensors[1],
+        read=tensors[2],
+        at=tensors[len(arrays) - 1] if stored else None,
+        length=int((first + width).max()),
+        every=tuple(group.placed(placed) for group in every),
+        last=tuple(group.placed(placed) for group in last),
     )
-    return packed, rest
+    return packed, tensors[3 : 3 + len(extras)]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from operator import attrgetter
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from harness.models.attention import attend
 from harness.models.config import ModelConfig
 from harness.models.kv import KVStore
 from harness.models.packing import Packed
@@ -72,6 +74,14 @@ NAMES = {
 }
 
 
+# Dotted path -> its lookup; several times faster than get_submodule, which every layer would call nine times.
+PATHS = {
+    path: attrgetter(path)
+    for names in NAMES.values()
+    for path in (names.attn_norm, names.mlp_norm, *names.projections.values())
+}
+
+
 class RMSNorm(nn.Module):
     """Root-mean-square norm, computed in at least float32 whatever the dtype of the model."""
 
@@ -122,13 +132,22 @@ class Block(nn.Module):
             attach(self, getattr(names, role), nn.Linear(width_in, width_out, bias=bias))
 
     def part(self, role: str) -> nn.Module:
-        return self.get_submodule(getattr(self.names, role))
+        return PATHS[getattr(self.names, role)](self)
 
-    def qkv(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Rotated queries and keys, and values, [..., T, heads, head_dim], of x [..., T, d_model]."""
+    def qkv(
+        self, x: Tensor, cos: Tensor, sin: Tensor, read: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Rotated queries and keys, and values, [..., T, heads, head_dim], of x [..., T, d_model].
+
+        read: [N] the places of x [T, d_model] whose queries are wanted (all of them by default).
+        """
         h = self.part("attn_norm")(x)
-        q, k, v = (self.part(role)(h).unflatten(-1, (-1, self.head_dim)) for role in "qkv")
-        return rotate(q, cos, sin), rotate(k, cos, sin), v
+        k, v = (self.part(role)(h).unflatten(-1, (-1, self.head_dim)) for role in "kv")
+        k = rotate(k, cos, sin)
+        if read is not None:
+            h, cos, sin = h[read], cos[read], sin[read]
+        q = self.part("q")(h).unflatten(-1, (-1, self.head_dim))
+        return rotate(q, cos, sin), k, v
 
     def finish(self, x: Tensor, attended: Tensor) -> Tensor:
         """Residual of the attention's output [..., T, d_model], then the MLP."""
@@ -245,42 +264,22 @@ class Denoiser(nn.Module):
 
         With a store, the keys and values of the queried columns are written at their own columns and
         every row attends to its slot's columns [0, keys); without one, rows attend among their queries.
+        The last layer computes what is read and no more.
         """
         x = self.embedding(step.tokens)
-        cos, sin = (table[step.columns] for table in self.rope(max(s.last for s in step.segments)))
+        cos, sin = (table[step.columns] for table in self.rope(step.length))
+        gqa = self.config.n_heads != self.config.n_kv_heads
+        last = self.config.n_layers - 1
         for layer, block in enumerate(self.blocks):
-            q, k, v = block.qkv(x, cos, sin)
+            q, k, v = block.qkv(x, cos, sin, step.read if layer == last else None)
             if kv is not None:
                 assert step.at is not None
                 kv.write(layer, step.at, k, v)
                 k, v = kv.keys[layer], kv.values[layer]
-            x = block.finish(x, self._attend(step, q, k, v, kv is not None).flatten(1))
-        return self.head(x[step.read])
-
-    def _attend(self, step: Packed, q: Tensor, k: Tensor, v: Tensor, stored: bool) -> Tensor:
-        """[T, H, D] attention of each row's queries to its own keys: in one batch or row by row."""
-        gqa = self.config.n_heads != self.config.n_kv_heads
-        if step.uniform:
-            rows = len(step.segments)
-            if stored:
-                first, longest = step.segments[0].slot, max(s.keys for s in step.segments)
-                k, v = (part[first : first + rows, :longest] for part in (k, v))
-            else:
-                k, v = (part.unflatten(0, (rows, -1)) for part in (k, v))
-            q, k, v = (part.transpose(1, 2) for part in (q.unflatten(0, (rows, -1)), k, v))
-            out = F.scaled_dot_product_attention(q, k, v, step.key_mask, enable_gqa=gqa)
-            return out.transpose(1, 2).flatten(0, 1)
-        out, start = torch.empty_like(q), 0
-        for s in step.segments:
-            here = slice(start, start + s.width)
-            if stored:
-                keys, values = k[s.slot, : s.keys], v[s.slot, : s.keys]
-            else:
-                keys, values = k[here], v[here]
-            row = (part.transpose(0, 1)[None] for part in (q[here], keys, values))
-            out[here] = F.scaled_dot_product_attention(*row, enable_gqa=gqa)[0].transpose(0, 1)
-            start += s.width
-        return out
+            groups = step.last if layer == last else step.every
+            attended = attend(q, k, v, groups, kv is not None, gqa).flatten(1)
+            x = block.finish(x[step.read] if layer == last else x, attended)
+        return self.head(x)
 
 
 def attach(module: nn.Module, path: str, child: nn.Module) -> None:

@@ -1,0 +1,136 @@
+"""How the attention of one decode step runs: rows of unequal lengths in one batch, in a few, or one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a step, int64 arrays [R]: slot, first query, queries, first packed column, keys.
+
+    keys: columns attended to, from the slot's first on where there is a store, else from `begin` on.
+    """
+
+    slot: np.ndarray
+    start: np.ndarray
+    count: np.ndarray
+    begin: np.ndarray
+    keys: np.ndarray
+
+    def __getitem__(self, which: Any) -> Rows:
+        return Rows(*(part[which] for part in (self.slot, self.start, self.count, self.begin, self.keys)))
+
+
+@dataclass(frozen=True)
+class Group:
+    """R rows whose attention runs as one batch.
+
+    queries: their places among the N queries, a slice of R times one width or [R, width] indices, N
+    where a row has fewer. keys: their slots of the store, or without one their packed columns, a slice
+    of R times one length or [R, longest] indices. mask: [R] columns attended to (once on the device,
+    [R, 1, 1, longest] bool), None where all rows attend to `longest`.
+    """
+
+    rows: int
+    queries: slice | Any
+    keys: slice | Any
+    longest: int
+    mask: Any = None
+
+    def arrays(self) -> Iterator[np.ndarray]:
+        """What has to be brought to the device."""
+        yield from (part for part in (self.queries, self.keys, self.mask) if isinstance(part, np.ndarray))
+
+    def placed(self, tensors: Iterator[Tensor]) -> Group:
+        """The same with its arrays taken from `tensors`, where they lie on the device."""
+        queries, keys, mask = (
+            next(tensors) if isinstance(part, np.ndarray) else part
+            for part in (self.queries, self.keys, self.mask)
+        )
+        if mask is not None:
+            columns = torch.arange(self.longest, device=mask.device)
+            mask = (columns < mask[:, None])[:, None, None]
+        return replace(self, queries=queries, keys=keys, mask=mask)
+
+
+def layout(rows: Rows, stored: bool, batched: bool) -> tuple[Group, ...]:
+    """The fewest batches that waste nothing; `batched` trades padding for fewer of them, as a GPU likes it."""
+    if _alike(rows, stored):
+        return (_whole(rows, stored),)
+    if batched:
+        widths, often = np.unique(rows.count, return_counts=True)
+        usual = rows.count == widths[often.argmax()]
+        return tuple(
+            _padded(rows[which], stored, int(rows.count.sum())) for which in (usual, ~usual) if which.any()
+        )
+    return tuple(_whole(rows[i : i + 1], stored) for i in np.flatnonzero(rows.count).tolist())
+
+
+def _alike(rows: Rows, stored: bool) -> bool:
+    """Rows of one width that lie side by side, so that slices address them."""
+    if len(rows.slot) == 1:
+        return True
+    side_by_side = (np.diff(rows.slot) == 1).all() if stored else (rows.keys == rows.keys[0]).all()
+    return bool(side_by_side and rows.count[0] and (rows.count == rows.count[0]).all())
+
+
+def _whole(rows: Rows, stored: bool) -> Group:
+    count, start, longest = len(rows.slot), int(rows.start[0]), int(rows.keys.max())
+    first = int(rows.slot[0] if stored else rows.begin[0])
+    return Group(
+        rows=count,
+        queries=slice(start, start + count * int(rows.count[0])),
+        keys=slice(first, first + count * (1 if stored else longest)),
+        longest=longest,
+        mask=rows.keys if count > 1 and (rows.keys != longest).any() else None,
+    )
+
+
+def _padded(rows: Rows, stored: bool, total: int) -> Group:
+    width, longest = int(rows.count.max()), int(rows.keys.max())
+    places, columns = np.arange(width), np.arange(longest)
+    return Group(
+        rows=len(rows.slot),
+        queries=np.where(places < rows.count[:, None], rows.start[:, None] + places, total),
+        keys=rows.slot if stored else rows.begin[:, None] + np.minimum(columns, rows.keys[:, None] - 1),
+        longest=longest,
+        mask=rows.keys if (rows.keys != longest).any() else None,
+    )
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, groups: tuple[Group, ...], stored: bool, gqa: bool) -> Tensor:
+    """[N, H, D] attention of the queries q [N, H, D] to their rows' keys and values.
+
+    k, v: [slots, length, KV heads, D] of a store, else the step's own [T, KV heads, D].
+    """
+    if len(groups) == 1 and isinstance(groups[0].queries, slice):
+        return _group(q, k, v, groups[0], stored, gqa).flatten(0, 1)
+    out = q.new_empty(len(q) + 1, *q.shape[1:])  # the last place takes what padding computes
+    for group in groups:
+        found = _group(q, k, v, group, stored, gqa)
+        out[group.queries] = found.flatten(0, 1) if isinstance(group.queries, slice) else found
+    return out[:-1]
+
+
+def _group(q: Tensor, k: Tensor, v: Tensor, group: Group, stored: bool, gqa: bool) -> Tensor:
+    """[R, width, H, D] of one group."""
+    if isinstance(group.queries, slice):
+        q = q[group.queries].unflatten(0, (group.rows, -1))
+    else:
+        q = q[group.queries.clamp_max(len(q) - 1)]
+    if stored:
+        k, v = (part[group.keys, : group.longest] for part in (k, v))
+    elif isinstance(group.keys, slice):
+        k, v = (part[group.keys].unflatten(0, (group.rows, -1)) for part in (k, v))
+    else:
+        k, v = k[group.keys], v[group.keys]
+    q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+    return F.scaled_dot_product_attention(q, k, v, group.mask, enable_gqa=gqa).transpose(1, 2)
