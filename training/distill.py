@@ -69,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
     began = time.perf_counter()
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     seconds = f"{time.perf_counter() - began:.0f}"
+    (args.output / "README.md").unlink(missing_ok=True)  # peft would try to read a card of its own there
     trainer.save_model(str(args.output))
     if arguments.should_save:
         (args.output / "training_args.bin").unlink(missing_ok=True)

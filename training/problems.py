@@ -9,6 +9,7 @@ from typing import Any
 from harness.decoding import Generation, decode
 from harness.models.loading import LoadedModel
 from harness.prepare import prepare
+from harness.response import prompt_ids, read_response
 from harness.tasks.base import Doc, Problem, Score
 from harness.tasks.registry import load_task
 from harness.tasks.task import Task
@@ -59,14 +60,14 @@ class Decoded:
 
 def encode_problem(problem: Problem, loaded: LoadedModel) -> list[int]:
     """The prompt's ids, behind the chat template where the protocol uses one."""
-    tokenizer = loaded.need_tokenizer()
-    ids = tokenizer.chat(problem.prompt) if problem.chat else tokenizer.encode(problem.prompt)
-    return ids + (tokenizer.fast.encode(problem.prefix, add_special_tokens=False) if problem.prefix else [])
+    return prompt_ids(loaded.need_tokenizer(), problem.prompt, chat=problem.chat, prefix=problem.prefix)
 
 
 def response_text(generation: Generation, loaded: LoadedModel) -> str:
     """The text of a generation before its first terminator."""
-    return loaded.need_tokenizer().response(generation.output_ids, loaded.config.terminators)
+    return read_response(
+        generation.output_ids, loaded.need_tokenizer(), loaded.config.terminators, until=()
+    ).text
 
 
 def decode_problems(
