@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,7 @@ def sources(folder):
     return sorted((ROOT / folder).rglob("*.py"))
 
 
+@cache
 def parsed(path):
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
 

@@ -1,0 +1,200 @@
+"""Deliberate faults of the decode core, which the tests must notice: (name, file, text, replacement)."""
+
+LOOP, BASE, UNMASK = "harness/decoding/loop.py", "strategies/base.py", "strategies/unmask.py"
+CACHE, STOP, FILTER = "strategies/cache.py", "strategies/stop.py", "strategies/filter.py"
+TRANSFORMER, KV, CANVAS = (
+    "harness/models/transformer.py",
+    "harness/models/kv.py",
+    "harness/decoding/canvas.py",
+)
+ATTENTION, PACKING, SAMPLING = (
+    "harness/models/attention.py",
+    "harness/models/packing.py",
+    "harness/decoding/sampling.py",
+)
+
+MUTATIONS = (
+    # Attention and the KV store
+    ("training key mask dropped", TRANSFORMER, "if lengths is not None:", "if False:"),
+    ("decode key mask dropped", ATTENTION, "k, v, group.mask,", "k, v, None,"),
+    ("keys are not stored", KV, "index_copy_(0, at, keys)", "add_(0 * keys.sum())"),
+    ("values are not stored", KV, "index_copy_(0, at, values)", "add_(0 * values.sum())"),
+    (
+        "every row writes into slot 0",
+        PACKING,
+        "arrays.append(slots * store_length + columns)",
+        "arrays.append(columns)",
+    ),
+    (
+        "a row attends past its end",
+        LOOP,
+        "else row.end\n        return Segment",
+        "else self.kv.length if self.kv else row.end\n        return Segment",
+    ),
+    (
+        "positions restart at the query",
+        PACKING,
+        "np.arange(ends[-1]) + (first - begin)",
+        "np.arange(ends[-1]) + (0 - begin)",
+    ),
+    ("a reused slot keeps its masks", CANVAS, "self.masked[slot] = False", "pass"),
+    (
+        "a reused slot keeps the last sample's tokens",
+        CANVAS,
+        "self.tokens[slot, start:end] = mask_id",
+        "pass",
+    ),
+    # Blocks
+    ("block step not reset", LOOP, "row.block, row.step = row.block_end, 0", "row.block = row.block_end"),
+    ("block entered with too many masks", LOOP, "row.entered = row.block_end - row.block\n\n", "pass\n\n"),
+    (
+        "cache never rebuilt",
+        CACHE,
+        "return (0 if row.step == 0 else row.block), row.end",
+        "return (0 if row.nfe == 0 else row.block), row.end",
+    ),
+    ("dual window too wide", CACHE, "else (row.block, row.block_end)", "else (row.block, row.end)"),
+    (
+        "dual window too narrow",
+        CACHE,
+        "else (row.block, row.block_end)",
+        "else (row.block + 1, row.block_end)",
+    ),
+    ("prefix window too narrow", CACHE, "else row.block), row.end", "else row.block), row.block_end"),
+    ("stale suffix forgotten", LOOP, "keys = row.keys if cache.keeps_cut else row.end", "keys = row.end"),
+    # Choosing
+    (
+        "progress not guaranteed",
+        BASE,
+        "if self.patient:\n            return admitted",
+        "if True:\n            return admitted",
+    ),
+    (
+        "eligibility bound dropped in the rules",
+        BASE,
+        "self.admit(p, score) & p.eligible",
+        "self.admit(p, score)",
+    ),
+    ("eligibility bound dropped in the loop", LOOP, "eligible=masked & inside,", "eligible=masked,"),
+    (
+        "confidence threshold flipped",
+        UNMASK,
+        "return score >= self.threshold",
+        "return score < self.threshold",
+    ),
+    (
+        "confidence threshold strict",
+        UNMASK,
+        "return score >= self.threshold",
+        "return score > self.threshold",
+    ),
+    (
+        "entropy threshold flipped",
+        UNMASK,
+        "return score >= -self.threshold",
+        "return score < -self.threshold",
+    ),
+    (
+        "entropy ranked the wrong way",
+        UNMASK,
+        "return -p.entropy\n\n    def admit",
+        "return p.entropy\n\n    def admit",
+    ),
+    ("factor off by one", UNMASK, "1 - self.factor / (n + 1)", "1 - self.factor / n"),
+    ("factor's run may have gaps", UNMASK, "run = fits.cumprod(1).bool()", "run = fits"),
+    ("factor's first is not free", UNMASK, "fits[:, 0] = True", "pass"),
+    ("upstream factor's last is refused", UNMASK, "run = run | (last & run.roll(1, 1))", "pass"),
+    (
+        "quota's remainder last",
+        UNMASK,
+        "(p.step < p.entered % forwards)",
+        "(p.step >= forwards - p.entered % forwards)",
+    ),
+    (
+        "ties go to the last",
+        UNMASK,
+        "score.argsort(dim=1, descending=True, stable=True)",
+        "(score.shape[1] - 1 - score.flip(1).argsort(dim=1, descending=True, stable=True))",
+    ),
+    ("the filter sees the tail", UNMASK, "column < p.width", "column < 99999"),
+    (
+        "the filter sees masks alone",
+        UNMASK,
+        "reads_block: ClassVar[bool] = True",
+        "reads_block: ClassVar[bool] = False",
+    ),
+    (
+        "the filter's quota dropped",
+        UNMASK,
+        "return self.vouched(p) | (rank(score) < quota(p, steps))",
+        "return self.vouched(p)",
+    ),
+    ("the filter is not padded on the right", FILTER, "(0, self.width - n)", "(self.width - n, 0)"),
+    ("the mask token may be predicted", BASE, "if (tokens == self.vocabulary.mask_id).any():", "if False:"),
+    ("confidence of the wrong token", BASE, "weights.gather(1, chosen[:, None])[:, 0]", "weights.amax(1)"),
+    ("oracle admits everything", UNMASK, "return p.tokens == p.spread(p.best, -1)", "return p.eligible"),
+    # Ends
+    (
+        "eotp one too few",
+        STOP,
+        "torch.where(ends, p.confidence, -1.0).argmax(1) + 1",
+        "torch.where(ends, p.confidence, -1.0).argmax(1)",
+    ),
+    (
+        "eotp one too many",
+        STOP,
+        "torch.where(ends, p.confidence, -1.0).argmax(1) + 1",
+        "torch.where(ends, p.confidence, -1.0).argmax(1) + 2",
+    ),
+    ("committed end one too many", STOP, "ends.long().argmax(1) + 1", "ends.long().argmax(1) + 2"),
+    ("eotp takes the first end", STOP, "torch.where(ends, p.confidence, -1.0)", "ends.long()"),
+    (
+        "eotp ignores the tail",
+        LOOP,
+        "self.tail = strategy.stop.reads_tail and not strategy.cache.keeps_kv",
+        "self.tail = False",
+    ),
+    (
+        "a cut moves the end right",
+        LOOP,
+        "row.end = min(row.end, row.block + columns)",
+        "row.end = row.block + columns",
+    ),
+    (
+        "what a cut removed is committed",
+        LOOP,
+        "(committed >= 0) & (columns < end[:, None])",
+        "committed >= 0",
+    ),
+    # The shift
+    ("shift dropped in decoding", LOOP, " - int(self.model.config.shift)", ""),
+    (
+        "shift dropped in the plain forward",
+        TRANSFORMER,
+        "        if self.config.shift:\n",
+        "        if False:\n",
+    ),
+    (
+        "shifted model's first position not recomputed",
+        LOOP,
+        "            first -= 1  #",
+        "            pass  #",
+    ),
+    (
+        "shifted filter's first position not recomputed",
+        LOOP,
+        "reads_first = self.strategy.unmask.reads_block or self",
+        "reads_first = self",
+    ),
+    # Sampling and bookkeeping
+    ("one generator for all rows", SAMPLING, "generator=generator, dtype", "generator=generators[0], dtype"),
+    ("seed by slot", LOOP, "self.generators[slot] = seeded(seed,", "self.generators[slot] = seeded(slot,"),
+    ("commit step one too low", LOOP, "nfe[place], confidence", "nfe[place] - 1, confidence"),
+    ("refreshes counted a forward late", LOOP, "row.refreshes += 1", "row.refreshes += row.nfe > 0"),
+    (
+        "queries counted as blocks",
+        LOOP,
+        "row.queries += last - first",
+        "row.queries += row.block_end - row.block",
+    ),
+)
