@@ -14,14 +14,14 @@ from harness.models.transformer import NAMES, Denoiser, build
 FAMILIES = ("llada", "dream")
 
 
-def packed_step(model, rows, kv, store_length):
-    """The hidden-state logits of `rows` (slot, tokens, first, last, keys), every queried column read."""
+def packed_step(model, rows, kv, store_length, batched=False):
+    """The logits of each of `rows` (slot, tokens, first, last, keys), every queried column read."""
     canvas = np.zeros((1 + max(row[0] for row in rows), max(len(row[1]) for row in rows)), np.int64)
     for slot, tokens, *_ in rows:
         canvas[slot, : len(tokens)] = tokens
     segments = [Segment(slot, first, last, keys) for slot, _, first, last, keys in rows]
     read = np.arange(sum(segment.width for segment in segments))
-    packed, _ = pack(canvas, segments, read, store_length, model.device)
+    packed, _ = pack(canvas, segments, read, store_length, model.device, batched=batched)
     with torch.inference_mode():
         return model.forward_packed(packed, kv).split([segment.width for segment in segments])
 
@@ -185,29 +185,66 @@ def test_tied_embeddings_have_no_head_of_their_own(tiny_config, family):
     assert not tied.keys() - untied.keys()
 
 
+@pytest.mark.parametrize("batched", [False, True])
+@pytest.mark.parametrize("lengths", [(9, 14, 3), (7, 7, 7), (5,), (9, 9, 14)], ids=str)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_packed_rows_equal_a_naive_forward_of_each(tiny_denoiser, naive_forward, family):
+def test_packed_rows_equal_a_naive_forward_of_each(tiny_denoiser, naive_forward, family, lengths, batched):
     model = tiny_denoiser(family)
-    rows = [(0, list(range(9)), 0, 9, 9), (1, list(range(5, 19)), 0, 14, 14), (2, [3, 1, 22], 0, 3, 3)]
-    for (_, tokens, *_), logits in zip(rows, packed_step(model, rows, None, None), strict=True):
+    rows = [(i, list(range(i, i + n)), 0, n, n) for i, n in enumerate(lengths)]
+    for (_, tokens, *_), logits in zip(rows, packed_step(model, rows, None, None, batched), strict=True):
         torch.testing.assert_close(logits, naive_forward(model, tokens)[0], rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("widths", [((4, 9), (6, 11)), ((4, 9), (6, 14))], ids=["one width", "mixed widths"])
+SPANS = {
+    "one width": {0: (4, 9), 1: (6, 11)},
+    "one width, slots apart": {0: (4, 9), 2: (3, 8)},
+    "two widths": {0: (4, 9), 1: (6, 14)},
+    "three widths": {0: (4, 9), 1: (6, 14), 2: (3, 5)},
+    "a refresh beside cached rows": {0: (0, 12), 1: (6, 11), 2: (3, 8)},
+}
+
+
+@pytest.mark.parametrize("batched", [False, True])
+@pytest.mark.parametrize("spans", SPANS.values(), ids=list(SPANS))
 @pytest.mark.parametrize("family", FAMILIES)
-def test_cached_rows_equal_a_naive_cached_forward_of_each(tiny_denoiser, naive_forward, family, widths):
+def test_cached_rows_equal_a_naive_cached_forward_of_each(
+    tiny_denoiser, naive_forward, family, spans, batched
+):
     model = tiny_denoiser(family)
-    before = [list(range(12)), list(range(5, 19))]
-    after = [[*before[0][:6], 9, 9, *before[0][8:]], [*before[1][:8], 2, 3, *before[1][10:]]]
-    kv = model.new_kv(2, 16)
+    before = {0: list(range(12)), 1: list(range(5, 19)), 2: list(range(11, 20))}
+    after = {slot: [*row[:6], 9, 2, *row[8:]] for slot, row in before.items()}
+    kv = model.new_kv(3, 16)
     for part in (*kv.keys, *kv.values):
         part.fill_(1e3)  # what an earlier sample left behind must not be attended to
-    packed_step(model, [(i, row, 0, len(row), len(row)) for i, row in enumerate(before)], kv, 16)
-    calls = [(i, row, *span, len(row)) for i, (row, span) in enumerate(zip(after, widths, strict=True))]
-    found = packed_step(model, calls, kv, 16)
-    for (_, row, first, last, _), logits, old in zip(calls, found, before, strict=True):
-        expected, _ = naive_forward(model, row, first, last, naive_forward(model, old)[1])
+    packed_step(model, [(slot, row, 0, len(row), len(row)) for slot, row in before.items()], kv, 16)
+    calls = [(slot, after[slot], *span, len(after[slot])) for slot, span in spans.items()]
+    found = packed_step(model, calls, kv, 16, batched)
+    for (slot, row, first, last, _), logits in zip(calls, found, strict=True):
+        past = naive_forward(model, before[slot])[1]
+        expected, store = naive_forward(model, row, first, last, past)
         torch.testing.assert_close(logits, expected, rtol=1e-9, atol=1e-9)
+        for layer, (keys, values) in enumerate(store):
+            torch.testing.assert_close(kv.keys[layer][slot, : len(row)].transpose(0, 1), keys)
+            torch.testing.assert_close(kv.values[layer][slot, : len(row)].transpose(0, 1), values)
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_what_is_read_does_not_depend_on_what_else_is(tiny_denoiser, batched):
+    """The last layer computes only what is read: any selection gives the same logits as reading all."""
+    model = tiny_denoiser("dream")
+    canvas = np.arange(36).reshape(3, 12) % 20
+    segments = [Segment(0, 0, 12, 12), Segment(1, 0, 9, 9), Segment(2, 0, 12, 12)]
+    everything = None
+    for read in (
+        np.arange(33),
+        np.array([3, 4, 12, 20, 21, 32]),
+        np.array([0, 13, 22]),
+        np.array([11, 12, 30]),
+    ):
+        packed, _ = pack(canvas, segments, read, None, model.device, batched=batched)
+        logits = model.forward_packed(packed, None)
+        everything = logits if everything is None else everything
+        torch.testing.assert_close(logits, everything[read], rtol=1e-9, atol=1e-9)
 
 
 def test_only_the_asked_positions_pass_the_head(tiny_denoiser):
