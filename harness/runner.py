@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from harness import environment
 from harness.errors import UserError
@@ -28,6 +29,7 @@ from harness.runner_plan import (
 from harness.runner_stop import Stopped, StopRequest
 from harness.runner_store import RunStore
 from harness.sandbox import choose_backend
+from harness.tasks import Score
 from results import write_outputs
 from results.records import SampleRecord
 from strategies.plugins import load_entry_points, load_file
@@ -130,8 +132,9 @@ class _Job:
     model_dir: Path
     tokenizer: Tokenizer
     batch_size: int
-    document: dict
+    document: dict[str, Any]
     outputs: bool
+    verdicts: dict[tuple[str, int, str], Score | Exception] = field(default_factory=dict)
 
     def run(self) -> Outcome:
         stop = StopRequest()
@@ -192,6 +195,7 @@ class _Job:
             seed=self.config.seed,
             temperature=self.config.temperature,
             trace=self.config.trace,
+            verdicts=self.verdicts,
         )
 
     def _complete(self, cell: Cell) -> bool:

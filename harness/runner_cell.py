@@ -111,22 +111,29 @@ class CellRun:
     def score(self) -> None:
         """Judge what waits. The decode loop stands still meanwhile, so its seconds hold no scoring."""
         waiting, self.unscored = self.unscored, []
-        task = self.cell.suite.task
         for start in range(0, len(waiting), SCORE_TOGETHER):
             self.context.stop.check()
             group = waiting[start : start + SCORE_TOGETHER]
-            try:
-                scores: list[Score | Exception] = list(task.score_many([(r.doc_id, r.text) for r in group]))
-            except UserError:
-                raise
-            except Exception:
-                scores = [self._score_alone(record) for record in group]
-            for record, score in zip(group, scores, strict=True):
-                self._keep(record, score)
+            # Strategies often answer alike: the same response to the same problem is judged once.
+            keys = [(record.task, record.doc_id, record.text) for record in group]
+            fresh = [key for key in dict.fromkeys(keys) if key not in self.context.verdicts]
+            graded = self._grade([(doc_id, text) for _, doc_id, text in fresh])
+            self.context.verdicts.update(zip(fresh, graded, strict=True))
+            for record, key in zip(group, keys, strict=True):
+                self._keep(record, self.context.verdicts[key])
 
-    def _score_alone(self, record: SampleRecord) -> Score | Exception:
+    def _grade(self, items: list[tuple[int, str]]) -> list[Score | Exception]:
+        """A score, or why there is none, for each (doc_id, response)."""
         try:
-            return self.cell.suite.task.score(record.doc_id, record.text)
+            return list(self.cell.suite.task.score_many(items))
+        except UserError:
+            raise
+        except Exception:
+            return [self._grade_alone(*item) for item in items]
+
+    def _grade_alone(self, doc_id: int, response: str) -> Score | Exception:
+        try:
+            return self.cell.suite.task.score(doc_id, response)
         except UserError:
             raise
         except Exception as error:

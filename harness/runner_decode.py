@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
@@ -15,6 +15,7 @@ from harness.prepare import prepare, reference_strategy
 from harness.runner_plan import Cell
 from harness.runner_stop import Stopped, StopRequest
 from harness.runner_store import RunStore
+from harness.tasks import Score
 from results.records import SampleRecord
 from strategies import Row, SpecError, Strategy
 from strategies.unmask import FixedSteps
@@ -37,7 +38,8 @@ class Watcher(Protocol):
 class Context:
     """What all cells of one set of weights share.
 
-    batch_size: rows decoded together, by task; it shrinks when memory runs out.
+    batch_size: rows decoded together, by task; it shrinks when memory runs out. verdicts: what graders
+    said of (task, doc_id, response), an exception where they failed.
     """
 
     loaded: LoadedModel
@@ -49,6 +51,7 @@ class Context:
     seed: int = 0
     temperature: float = 0.0
     trace: bool = False
+    verdicts: dict[tuple[str, int, str], Score | Exception] = field(default_factory=dict)
 
 
 def decode_options(context: Context, cell: Cell, indices: Sequence[int]) -> dict[str, Any]:

@@ -167,6 +167,19 @@ def test_a_failing_grader_fails_its_sample_alone(go, monkeypatch):
     assert go("fixed", tasks=("t1",)).failed == 0  # running again tries what failed
 
 
+def test_strategies_that_answer_alike_are_judged_once(go, monkeypatch):
+    asked, real = [], FakeTask.score_many
+
+    def score_many(self, items):
+        asked.extend((self.name, *item) for item in items)
+        return real(self, items)
+
+    monkeypatch.setattr(FakeTask, "score_many", score_many)
+    outcome = go("fixed,oracle,confidence:threshold=0.3")
+    assert len(asked) == len(set(asked)) < len(outcome.records)
+    assert {(r.task, r.doc_id, r.text) for r in outcome.records} == set(asked)
+
+
 def test_the_oracle_imitates_fixed_whether_or_not_the_run_has_it(go, tmp_path):
     both = go("oracle,fixed", tasks=("t1",))
     answers = {
