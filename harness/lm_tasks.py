@@ -56,6 +56,12 @@ class BenchTask(ConfigurableTask):
         self.problems = self.bench.problems()
         rows = [{"doc_id": p.doc_id, "question": p.question, "gold": p.gold} for p in self.problems]
         test = datasets.Dataset.from_list(rows)
+
+        # A function and not a method: lm-eval copies its configuration deeply, functions excepted.
+        def judge(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
+            """The headline of one response, by the scorer of `run` and `score`."""
+            return {HEADLINE: float(self.bench.score(doc["doc_id"], results[0]).correct)}
+
         super().__init__(
             config={
                 "task": config["task"],
@@ -70,15 +76,11 @@ class BenchTask(ConfigurableTask):
                     "max_gen_toks": self.bench.gen_length,
                     "do_sample": False,
                 },
-                "process_results": self.judge,
+                "process_results": judge,
                 "metric_list": [{"metric": HEADLINE, "aggregation": "mean", "higher_is_better": True}],
                 "metadata": {"protocol": self.bench.protocol.name, "protocol_hash": self.bench.protocol_hash},
             }
         )
-
-    def judge(self, doc: dict[str, Any], results: list[str]) -> dict[str, float]:
-        """The headline of one response, by the scorer of `run` and `score`."""
-        return {HEADLINE: float(self.bench.score(doc["doc_id"], results[0]).correct)}
 
     def fewshot_context(  # type: ignore[override]
         self,
