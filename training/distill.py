@@ -119,7 +119,8 @@ def prepare(
     sharded = arguments.deepspeed is not None or bool(arguments.fsdp)
     check_device(args.model, config, need, arguments.device, sharded)
     examples = read_examples(args.data, config, tokenizer, settings.data)
-    loaded = load_model(args.model, dtype=args.dtype, device=str(arguments.device))
+    place = arguments.device
+    loaded = load_model(args.model, dtype=args.dtype, device="cpu" if place.type == "cpu" else str(place))
     return loaded, Examples(examples), Collator(settings.data, loaded.config)
 
 

@@ -24,6 +24,7 @@ DEFAULTS: dict[str, Any] = {
     "save_total_limit": 2,
     "report_to": "tensorboard",
     "dataloader_pin_memory": torch.cuda.is_available(),
+    "ddp_find_unused_parameters": False,
 }
 
 
