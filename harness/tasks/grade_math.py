@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import json
 import os
 import queue
@@ -18,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 TIMEOUT_S = (
     60.0  # lm-eval's own limits are 5 s for each of its comparisons; this one catches what escapes them
 )
-START_S = 120.0
+START_S = 300.0  # a busy machine has been seen to take a minute
 MEMORY_MB = 4096
 
 
@@ -113,5 +115,10 @@ class MathGrader:
         for worker in self.started:
             worker.close()
 
-    def __del__(self) -> None:
-        self.close()
+
+@functools.cache
+def shared_grader() -> MathGrader:
+    """The grader of all tasks: its workers take seconds to start and end with this process."""
+    grader = MathGrader()
+    atexit.register(grader.close)
+    return grader

@@ -2,27 +2,45 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 import json
 import resource
 import sys
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 MEGABYTE = 1 << 20
 
 
+@functools.cache
+def lm_eval_utils() -> ModuleType:
+    """The module of lm-eval's minerva_math task, read from its file: its package imports far more and slower."""
+    package = importlib.util.find_spec("lm_eval")
+    assert package is not None
+    assert package.origin is not None
+    path = Path(package.origin).parent / "tasks" / "minerva_math" / "utils.py"
+    spec = importlib.util.spec_from_file_location("minerva_math_utils", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def grade(doc: dict[str, Any], response: str) -> dict[str, Any]:
     """lm-eval's two metrics of a response and the answer that was read from it."""
-    from lm_eval.tasks.minerva_math import utils
-
+    utils = lm_eval_utils()
     metrics = utils.process_results(doc, [response])
     return {"extracted": answer(response), "metrics": {name: float(value) for name, value in metrics.items()}}
 
 
 def answer(response: str) -> str | None:
     """The last boxed answer, else that in the examples' sentence, else what math_verify reads, else None."""
-    from lm_eval.tasks.minerva_math import utils
     from math_verify import parse
 
+    utils = lm_eval_utils()
     boxed = utils.last_boxed_only_string(response)
     if boxed is not None and boxed.startswith(("\\boxed{", "\\boxed ")):
         return utils.remove_boxed(boxed)
@@ -35,8 +53,7 @@ def answer(response: str) -> str | None:
 
 def main() -> None:
     """Serves until its standard input ends."""
-    from lm_eval.tasks.minerva_math import utils  # noqa: F401  # imported before the first answer is awaited
-
+    lm_eval_utils()
     channel, sys.stdout = sys.stdout, sys.stderr
     limit = int(sys.argv[1]) * MEGABYTE
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

@@ -12,7 +12,7 @@ from harness.sandbox import Program, run_programs
 from harness.tasks import postprocess
 from harness.tasks.base import Doc, Problem, Score
 from harness.tasks.data import load_rows
-from harness.tasks.grade_math import MathGrader
+from harness.tasks.grade_math import shared_grader
 from harness.tasks.lmeval import Definition, Engine
 from harness.tasks.protocols import Protocol, TaskProtocol
 
@@ -149,13 +149,9 @@ class Task:
             shown = extracted[self.headline.split(",")[1]]
             yield Score(doc_id, shown, bool(metrics[self.headline]), metrics)
 
-    @functools.cached_property
-    def _math(self) -> MathGrader:
-        return MathGrader()
-
     def _score_math(self, items: list[tuple[int, str]]) -> Iterator[Score]:
         pairs = [(self.engine.docs[i], postprocess.cut(response, self.until)) for i, response in items]
-        for (doc_id, _), reply in zip(items, self._math.grade_many(pairs), strict=True):
+        for (doc_id, _), reply in zip(items, shared_grader().grade_many(pairs), strict=True):
             if "error" in reply:
                 metrics = {"exact_match": 0.0, "math_verify": 0.0}
                 yield Score(doc_id, None, False, metrics, reply["error"])

@@ -25,7 +25,8 @@ def test_cut_takes_the_first_of_any_stop_string_and_ignores_empty_ones():
     ("response", "code"),
     [
         ("```python\nx = 1\n```", "x = 1\n"),
-        ("Here:\n```\nx = 1\n```\nand\n```python\ny\n```", "x = 1\n"),
+        ("Here:\n```\nx = 1\n```\nand\n```python\ny\n```", "y\n"),
+        ("Here:\n```\nx = 1\n```\nand\n```\ny\n```", "x = 1\n"),
         ("```py\nx = 1", "x = 1"),
         ("Look:\n```\nx = 1", "x = 1"),
         ("x = 1\n```\nmore", None),
