@@ -15,7 +15,7 @@ from lm_eval.api.registry import register_model
 from tqdm import tqdm
 
 from harness.decoding import Generation, decode
-from harness.decoding.loop import check_request
+from harness.decoding.request import check_request
 from harness.errors import UserError
 from harness.lm_args import KEYS, ModelArgs, parse_model_args
 from harness.models.loading import load_model

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from harness.decoding.loop import check_region
+from harness.decoding.request import check_region
 from harness.models.loading import LoadedModel
 from strategies import SpecError, Strategy, parse
 from strategies.unmask import LearnedFilter, Oracle

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,30 +12,14 @@ from torch import Tensor
 
 from harness.decoding.canvas import Canvas, Live
 from harness.decoding.generation import Generation
+from harness.decoding.region import Region, read_region
+from harness.decoding.request import check_request
 from harness.decoding.sampling import row_noise, seeded
-from harness.errors import UserError
 from harness.models.packing import Packed, Segment, pack
 from harness.models.transformer import Denoiser
 from strategies import Proposal, Row, Strategy, Vocabulary
 
 Observer = Callable[[list[Row], Proposal, Tensor], None]
-
-
-@dataclass(frozen=True)
-class Region:
-    """What a step reads: [B, W] from each row's active block on, and where in the packed queries it lies.
-
-    slots: [B, 1]. columns, masked, eligible: [B, W]. index: [N] flat places in [B, W]. read: [N] packed
-    indices. counts: [B] positions read of each row.
-    """
-
-    slots: np.ndarray
-    columns: np.ndarray
-    masked: np.ndarray
-    eligible: np.ndarray
-    index: np.ndarray
-    read: np.ndarray
-    counts: np.ndarray
 
 
 class Decoder:
@@ -54,7 +37,7 @@ class Decoder:
         temperature: float = 0.0,
         observe: Observer | None = None,
     ) -> None:
-        self.model, self.strategy = model, strategy
+        self.model, self.strategy, self.slots = model, strategy, slots
         self.gen_length, self.temperature, self.observe = gen_length, temperature, observe
         self.block_length = gen_length if strategy.unmask.whole_region else block_length
         self.vocabulary = Vocabulary(model.config.mask_id, model.config.terminators)
@@ -90,7 +73,14 @@ class Decoder:
     def _plan(self, rows: list[Row]) -> tuple[Region, Packed, list[Tensor]]:
         """What this forward recomputes and reads, on the device."""
         segments = [self._segment(row) for row in rows]
-        region = self._region(rows, segments)
+        region = read_region(
+            self.canvas.masked,
+            rows,
+            segments,
+            tail=self.tail,
+            whole_block=self.strategy.unmask.reads_block,
+            lead=int(self.model.config.shift),
+        )
         return (region, *self._pack(rows, segments, region))
 
     def _forward(self, packed: Packed) -> Tensor:
@@ -121,29 +111,6 @@ class Decoder:
         row.queries += last - first
         keys = row.keys if cache.keeps_cut else row.end
         return Segment(row.slot, first, last, keys)
-
-    def _region(self, rows: list[Row], segments: list[Segment]) -> Region:
-        facts = [
-            (row.slot, row.block, row.block_end, row.end, s.first, s.width)
-            for row, s in zip(rows, segments, strict=True)
-        ]
-        slots, block, block_end, end, first, width = np.array(facts)[:, :, None].transpose(1, 0, 2)
-        read_end = end if self.tail else block_end
-        columns = block + np.arange((read_end - block).max())
-        masked = self.canvas.masked[slots, columns] & (columns < read_end)
-        inside = columns < block_end
-        wanted = masked | inside if self.strategy.unmask.reads_block else masked
-        place, offset = wanted.nonzero()
-        begin = (width.cumsum() - width[:, 0] - first[:, 0])[place]
-        return Region(
-            slots=slots,
-            columns=columns,
-            masked=masked,
-            eligible=masked & inside,
-            index=place * columns.shape[1] + offset,
-            read=begin + columns[place, offset] - int(self.model.config.shift),
-            counts=np.bincount(place, minlength=len(rows)),
-        )
 
     def _pack(self, rows: list[Row], segments: list[Segment], region: Region) -> tuple[Packed, list[Tensor]]:
         facts = [(row.step, row.entered, row.block - row.start, self._nominal_width(row)) for row in rows]
@@ -277,21 +244,32 @@ def decode(
     """
     denoiser: Denoiser = model if isinstance(model, Denoiser) else model.model
     check_request(denoiser, prompts, strategy, gen_length, block_length, references)
-    results: list[Generation | None] = [None] * len(prompts)
     if not prompts:
         return []
-    slots = min(batch_size or len(prompts), len(prompts))
     decoder = Decoder(
         denoiser,
         strategy,
-        slots=slots,
+        slots=min(batch_size or len(prompts), len(prompts)),
         length=max(map(len, prompts)) + gen_length,
         gen_length=gen_length,
         block_length=block_length,
         temperature=temperature,
         observe=observe,
     )
-    waiting, free = iter(range(len(prompts))), list(range(slots))
+    return drive(decoder, prompts, seeds=seeds, references=references, on_finish=on_finish)
+
+
+def drive(
+    decoder: Decoder,
+    prompts: Sequence[list[int]],
+    *,
+    seeds: Sequence[int] | None = None,
+    references: Sequence[list[int]] | None = None,
+    on_finish: Callable[[int, Generation], None] | None = None,
+) -> list[Generation]:
+    """Step until every prompt is decoded; as `decode`, which builds the decoder and checks the request."""
+    results: list[Generation | None] = [None] * len(prompts)
+    waiting, free = iter(range(len(prompts))), list(range(decoder.slots))
     while True:
         for sample in waiting if free else ():
             seed = seeds[sample] if seeds is not None else sample
@@ -300,47 +278,10 @@ def decode(
             if not free:
                 break
         if not decoder.live:
-            break
+            return [generation for generation in results if generation is not None]
         decoder.step()
         for row, generation in decoder.release():
             free.append(row.slot)
             results[row.sample] = generation
             if on_finish:
                 on_finish(row.sample, generation)
-    return [generation for generation in results if generation is not None]
-
-
-def check_region(strategy: Strategy, gen_length: int, block_length: int) -> None:
-    """Raise UserError or SpecError where the strategy cannot decode a region of these lengths."""
-    if gen_length < 1 or block_length < 1:
-        raise UserError(f"generation length {gen_length} and block length {block_length} must be at least 1")
-    if block_length > gen_length:
-        raise UserError(
-            f"block length {block_length} exceeds generation length {gen_length}; lower --block-length"
-        )
-    strategy.check(gen_length, block_length)
-
-
-def check_request(
-    model: Denoiser,
-    prompts: Sequence[list[int]],
-    strategy: Strategy,
-    gen_length: int,
-    block_length: int,
-    references: Sequence[list[int]] | None,
-) -> None:
-    """Raise UserError (or SpecError) for what cannot be decoded."""
-    check_region(strategy, gen_length, block_length)
-    if strategy.unmask.needs_reference and references is None:
-        raise UserError(f"{strategy.spec} needs the reference decode of every prompt")
-    rows = model.config.vocab_rows
-    for number, prompt in enumerate(prompts):
-        if not prompt:
-            raise UserError(f"prompt {number} is empty; give at least one token")
-        if len(prompt) + gen_length > model.config.max_length:
-            raise UserError(
-                f"prompt {number} has {len(prompt)} tokens; with generation length {gen_length} it exceeds"
-                f" the model's context of {model.config.max_length}; shorten it or lower --gen-length"
-            )
-        if not 0 <= min(prompt) <= max(prompt) < rows:
-            raise UserError(f"prompt {number} holds a token id outside the model's vocabulary of {rows}")

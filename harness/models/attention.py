@@ -1,8 +1,8 @@
-"""How the attention of one decode step runs: rows of unequal lengths in one batch, in a few, or one by one."""
+"""How the attention of one decode step runs: ragged rows in one batch, in a few, or one by one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -62,7 +62,7 @@ class Group:
 
 
 def layout(rows: Rows, stored: bool, batched: bool) -> tuple[Group, ...]:
-    """The fewest batches that waste nothing; `batched` trades padding for fewer of them, as a GPU likes it."""
+    """The fewest batches that waste nothing; `batched` trades padding for fewer, as a GPU likes it."""
     if _alike(rows, stored):
         return (_whole(rows, stored),)
     if batched:

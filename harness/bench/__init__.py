@@ -1,0 +1,1 @@
+"""Measuring: step cost, throughput, the machine's floor, and a naive loop as the yardstick."""

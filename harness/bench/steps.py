@@ -1,0 +1,172 @@
+"""Where a decode step's time goes: the forward, the selection, the bookkeeping, and the bare forward."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.bench.clock import Spread, now, seconds
+from harness.bench.roofline import Roofline, Window
+from harness.bench.workload import Workload
+from harness.decoding.loop import Decoder, Region, drive
+from harness.models.attention import Group
+from harness.models.packing import Packed, Segment
+from strategies import Row, Strategy
+
+REPLAYED = 12  # forwards replayed on their own, spread over the decode
+
+
+@dataclass(frozen=True)
+class Step:
+    """Seconds of one step, its window, and the columns and query-key pairs that its forward computed."""
+
+    rows: int
+    total: float
+    forward: float
+    selection: float
+    window: Window
+    computed_columns: int
+    computed_pairs: int
+
+
+class TimedDecoder(Decoder):
+    """A decoder that notes what each step cost. Synchronises the device around the forward."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.steps: list[Step] = []
+        self.packed: list[Packed] = []
+        self._segments: list[Segment] = []
+
+    def step(self) -> None:
+        rows, device = len(self.live), self.model.device
+        self._segments.clear()
+        began = now(device)
+        super().step()
+        total = now(device) - began
+        self.steps.append(
+            Step(
+                rows,
+                total,
+                self._seconds["forward"],
+                self._seconds["selection"],
+                self._window,
+                len(self.packed[-1].tokens),
+                sum(map(pairs, self.packed[-1].every)),
+            )
+        )
+
+    def _segment(self, row: Row) -> Segment:
+        self._segments.append(super()._segment(row))
+        return self._segments[-1]
+
+    def _forward(self, packed: Packed) -> Tensor:
+        self.packed.append(packed)
+        began = now(self.model.device)
+        logits = super()._forward(packed)
+        self._seconds = {"forward": now(self.model.device) - began}
+        return logits
+
+    def replay(self, i: int) -> Tensor:
+        """The forward of step `i` alone, on what the store holds now."""
+        return super()._forward(self.packed[i])
+
+    def _choose(
+        self, rows: list[Row], logits: Tensor, region: Region, extras: list[Tensor]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        began = now(self.model.device)
+        chosen = super()._choose(rows, logits, region, extras)
+        self._seconds["selection"] = now(self.model.device) - began
+        self._window = window(self._segments, region.counts, self.kv is not None)
+        return chosen
+
+
+def window(segments: Sequence[Segment], counts: np.ndarray, stored: bool) -> Window:
+    """The shape of a forward. counts: [B] positions read of each row."""
+    widths = np.array([segment.width for segment in segments])
+    keys = np.array([segment.keys for segment in segments]) if stored else widths
+    return Window(
+        columns=int(widths.sum()),
+        read=int(counts.sum()),
+        keys=int(keys.sum()) if stored else 0,
+        pairs=int((widths * keys).sum()),
+        read_pairs=int((counts * keys).sum()),
+    )
+
+
+def pairs(group: Group) -> int:
+    """Query-key pairs that a group computes, padding included."""
+    places = group.queries
+    queries = places.stop - places.start if isinstance(places, slice) else places.numel()
+    return queries * group.longest
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """A decode's steps summed up.
+
+    Milliseconds a step, medians over the steps: total, forward, selection, bookkeeping; bare: a forward
+    of the same windows alone. outside: seconds not in the forward over all seconds of the decode, admission
+    and release included. useful_columns, useful_pairs: what the rows needed over what was computed.
+    floor_share: the machine's floor over the bare forward. binding: what that floor is bound by.
+    """
+
+    steps: int
+    rows: float
+    columns: float
+    total_ms: Spread
+    forward_ms: Spread
+    selection_ms: Spread
+    bookkeeping_ms: Spread
+    bare_ms: Spread
+    outside: float
+    useful_columns: float
+    useful_pairs: float
+    floor_ms: float
+    floor_share: float
+    binding: str
+
+
+@torch.inference_mode()
+def step_cost(workload: Workload, strategy: Strategy, batch_size: int, roofline: Roofline) -> StepCost:
+    """Decode the workload's first prompts under a timed decoder, then replay some of its forwards alone."""
+    model, device = workload.model, workload.model.device
+    prompts = workload.prompts[: max(batch_size, 2)]
+    decoder = workload.decoder(TimedDecoder, prompts, strategy, batch_size)
+    references = workload.references(prompts, strategy)
+    began = now(device)
+    drive(decoder, prompts, references=references)
+    whole = now(device) - began
+    steps = decoder.steps
+    chosen = np.linspace(0, len(steps) - 1, min(REPLAYED, len(steps))).astype(int).tolist()
+    bare, shares, floors, bindings = [], [], [], []
+    for i in chosen:
+        taken = seconds(partial(decoder.replay, i), device, 3).median
+        floor, binding = roofline.floor(model.config, steps[i].window, model.embedding.weight.element_size())
+        bare.append(taken * 1e3)
+        floors.append(floor * 1e3)
+        shares.append(floor / taken)
+        bindings.append(binding)
+    return StepCost(
+        steps=len(steps),
+        rows=statistics.mean(step.rows for step in steps),
+        columns=statistics.mean(step.window.columns for step in steps),
+        total_ms=Spread.of([1e3 * step.total for step in steps]),
+        forward_ms=Spread.of([1e3 * step.forward for step in steps]),
+        selection_ms=Spread.of([1e3 * step.selection for step in steps]),
+        bookkeeping_ms=Spread.of([1e3 * (step.total - step.forward - step.selection) for step in steps]),
+        bare_ms=Spread.of(bare),
+        outside=1 - sum(step.forward for step in steps) / whole,
+        useful_columns=sum(s.window.columns for s in steps) / sum(s.computed_columns for s in steps),
+        useful_pairs=sum(s.window.pairs for s in steps) / sum(s.computed_pairs for s in steps),
+        floor_ms=statistics.median(floors),
+        floor_share=statistics.median(shares),
+        binding=statistics.mode(bindings),
+    )

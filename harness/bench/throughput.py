@@ -1,0 +1,141 @@
+"""Samples and tokens a second, growth with the number of problems, and the peak of memory."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from harness.bench.clock import Spread, now
+from harness.bench.naive import naive
+from harness.bench.workload import Workload
+from harness.decoding import Generation, decode
+from harness.models.transformer import Denoiser
+from strategies import Strategy
+
+STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+RESET_PEAK = "5"  # what clear_refs(5) of Linux takes to start VmHWM anew
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """Seconds of decoding all prompts, over repeats; tokens: all that were generated."""
+
+    seconds: Spread
+    samples: int
+    tokens: int
+    nfe: float
+
+    @property
+    def samples_per_s(self) -> float:
+        return self.samples / self.seconds.median
+
+    @property
+    def tokens_per_s(self) -> float:
+        return self.tokens / self.seconds.median
+
+
+def _timed(
+    action: Callable[[], list[tuple[list[int], int]]], device: torch.device, repeats: int
+) -> tuple[Throughput, list[tuple[list[int], int]]]:
+    taken = []
+    for _ in range(repeats):
+        began = now(device)
+        done = action()
+        taken.append(now(device) - began)
+    tokens = sum(len(output) for output, _ in done)
+    nfe = sum(forwards for _, forwards in done) / len(done)
+    return Throughput(Spread.of(taken), len(done), tokens, nfe), done
+
+
+def throughput(
+    workload: Workload, prompts: Sequence[list[int]], strategy: Strategy, batch_size: int, repeats: int
+) -> tuple[Throughput, list[tuple[list[int], int]]]:
+    """Decode the prompts `repeats` times after a warm-up; also every sample's tokens and forwards."""
+    references = workload.references(prompts, strategy)
+
+    def run(count: int) -> list[Generation]:
+        return decode(
+            workload.model,
+            prompts[:count],
+            strategy,
+            gen_length=workload.gen_length,
+            block_length=workload.block_length,
+            batch_size=batch_size,
+            references=references[:count] if references else None,
+        )
+
+    run(min(batch_size, len(prompts)))
+    device = workload.model.device
+    return _timed(lambda: [(g.output_ids, g.nfe) for g in run(len(prompts))], device, repeats)
+
+
+def naive_throughput(
+    workload: Workload, prompts: Sequence[list[int]], strategy: Strategy, repeats: int
+) -> tuple[Throughput, list[tuple[list[int], int]]]:
+    """The same by the one-sample loop."""
+    references = workload.references(prompts, strategy) or [None] * len(prompts)
+
+    def run(count: int) -> list[tuple[list[int], int]]:
+        return [
+            naive(workload.model, prompt, strategy, workload.gen_length, workload.block_length, answer)
+            for prompt, answer in zip(prompts[:count], references[:count], strict=True)
+        ]
+
+    run(1)
+    return _timed(lambda: run(len(prompts)), workload.model.device, repeats)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes: the peak while decoding, above what the process held before it loaded the model on a CPU;
+    and what a decode cannot do without: weights, KV store and the largest read logits."""
+
+    peak: int
+    weights: int
+    kv: int
+    logits: int
+
+    @property
+    def ratio(self) -> float:
+        return self.peak / (self.weights + self.kv + self.logits)
+
+
+class Gauge:
+    """The peak of memory since it was made: the allocator's own on a GPU, the resident set's on a CPU."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+            self.before = 0
+        else:
+            self.before = _status("VmRSS")
+            if CLEAR.exists():
+                CLEAR.write_text(RESET_PEAK)
+
+    def peak(self) -> int:
+        """Bytes above what was held before."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device)
+        return _status("VmHWM") - self.before
+
+
+def _status(key: str) -> int:
+    """Bytes of a line of /proc/self/status; where there is none, the process' peak."""
+    if not STATUS.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    line = next(line for line in STATUS.read_text().splitlines() if line.startswith(key))
+    return int(line.split()[1]) * 1024
+
+
+def needed(model: Denoiser, slots: int, length: int, read: int, stored: bool) -> tuple[int, int, int]:
+    """Bytes of the weights, of the KV store and of `read` positions' logits."""
+    config = model.config
+    size = model.embedding.weight.element_size()
+    weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    kv = 2 * config.n_layers * slots * length * config.n_kv_heads * config.head_dim * size if stored else 0
+    return weights, kv, read * config.vocab_rows * max(4, size)

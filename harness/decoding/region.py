@@ -1,0 +1,64 @@
+"""What a step reads of each row: the positions whose predictions a rule or a stop may ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.models.packing import Segment
+from strategies import Row
+
+
+@dataclass(frozen=True)
+class Region:
+    """What a step reads: [B, W] from each row's active block on, and where in the packed queries it lies.
+
+    slots: [B, 1]. columns, masked, eligible: [B, W]. index: [N] flat places in [B, W]. read: [N] packed
+    indices. counts: [B] positions read of each row.
+    """
+
+    slots: np.ndarray
+    columns: np.ndarray
+    masked: np.ndarray
+    eligible: np.ndarray
+    index: np.ndarray
+    read: np.ndarray
+    counts: np.ndarray
+
+
+def read_region(
+    masks: np.ndarray,
+    rows: Sequence[Row],
+    segments: Sequence[Segment],
+    *,
+    tail: bool,
+    whole_block: bool,
+    lead: int,
+) -> Region:
+    """The masked positions of each row's active block, given the canvas' masks [slots, L] and the queries.
+
+    tail: of everything behind the block too. whole_block: the block's committed positions as well. lead:
+    columns between a prediction and where it is read.
+    """
+    facts = [
+        (row.slot, row.block, row.block_end, row.end, s.first, s.width)
+        for row, s in zip(rows, segments, strict=True)
+    ]
+    slots, block, block_end, end, first, width = np.array(facts)[:, :, None].transpose(1, 0, 2)
+    read_end = end if tail else block_end
+    columns = block + np.arange((read_end - block).max())
+    masked = masks[slots, columns] & (columns < read_end)
+    inside = columns < block_end
+    place, offset = (masked | inside if whole_block else masked).nonzero()
+    begin = (width[:, 0].cumsum() - width[:, 0] - first[:, 0])[place]
+    return Region(
+        slots=slots,
+        columns=columns,
+        masked=masked,
+        eligible=masked & inside,
+        index=place * columns.shape[1] + offset,
+        read=begin + columns[place, offset] - lead,
+        counts=np.bincount(place, minlength=len(rows)),
+    )
