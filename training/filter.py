@@ -15,6 +15,7 @@ from torch import Tensor
 
 from harness.errors import UserError
 from strategies.filter import FilterNet, save_filter
+from training.card import hardware, write_card
 from training.filter_data import Pairs, greedy_forwards, read_answers, stack
 
 FILE = "filter.safetensors"
@@ -106,7 +107,6 @@ def quality(score: Tensor, label: Tensor) -> dict[str, float]:
 def run(args: argparse.Namespace) -> int:
     """Record, train, and write the filter with its card and calibration plot."""
     from harness.models.loading import load_model
-    from training.card import hardware, write_card
 
     if not 0 < args.held_out < 1:
         raise UserError(f"--held-out {args.held_out} must lie between 0 and 1")
@@ -122,16 +122,25 @@ def run(args: argparse.Namespace) -> int:
     order = torch.randperm(len(prompts), generator=torch.Generator().manual_seed(args.seed))
     chosen = torch.zeros(len(prompts), dtype=torch.bool)
     chosen[order[: max(1, round(args.held_out * len(prompts)))]] = True
-    train, held_out = pairs.of(~chosen), pairs.of(chosen)
-    found = fit(
-        train,
-        held_out,
-        block_length=args.block_length,
-        hidden=args.hidden,
-        epochs=args.epochs,
-        patience=args.patience,
-        seed=args.seed,
-    )
+    lengths = {"block_length": args.block_length, "hidden": args.hidden}
+    limits = {"epochs": args.epochs, "patience": args.patience, "seed": args.seed}
+    held_out = pairs.of(chosen)
+    found = fit(pairs.of(~chosen), held_out, **lengths, **limits)
+    args.output.mkdir(parents=True, exist_ok=True)
+    save_filter(found.network, args.output / FILE)
+    facts = {
+        "model": args.model,
+        "data": f"{args.data}: {len(prompts)} samples, {len(pairs.sample)} forwards",
+        "split": f"{int((~chosen).sum())} samples trained on, {int(chosen.sum())} held out",
+        "seconds": f"{time.perf_counter() - began:.0f}, of these {recorded:.0f} to record",
+        "hardware": hardware(loaded.model.device),
+    }
+    report(args, found, held_out, facts)
+    return 0
+
+
+def report(args: argparse.Namespace, found: Fit, held_out: Pairs, facts: dict[str, Any]) -> None:
+    """Write the card and the calibration plot of a trained filter, and print its AUROC."""
     with torch.no_grad():
         score = found.network(held_out.confidence).sigmoid()[held_out.masked]
     label = held_out.correct[held_out.masked]
@@ -139,19 +148,12 @@ def run(args: argparse.Namespace) -> int:
         {"score": "filter", **quality(score, label)},
         {"score": "confidence alone", **quality(held_out.confidence[held_out.masked], label)},
     ]
-    args.output.mkdir(parents=True, exist_ok=True)
-    save_filter(found.network, args.output / FILE)
     calibration_plot(score, label, args.output / "filter.png")
-    facts = {
-        "model": args.model,
-        "data": f"{args.data}: {len(prompts)} samples, {len(pairs.sample)} forwards",
+    facts |= {
         "block length": args.block_length,
         "network": f"{args.block_length} to {args.hidden} to {args.block_length}",
-        "split": f"{int((~chosen).sum())} samples trained on, {int(chosen.sum())} held out",
         "epochs": f"{found.epochs} full-batch, the best is {found.epoch} (the reference: a fixed 40,000)",
         "held-out loss": f"{found.held_out_loss:.4f}",
-        "seconds": f"{time.perf_counter() - began:.0f}, of these {recorded:.0f} to record",
-        "hardware": hardware(loaded.model.device),
         "seed": args.seed,
     }
     tables = {"On the held-out samples, masked positions": rows}
@@ -162,7 +164,6 @@ def run(args: argparse.Namespace) -> int:
         f"AUROC {rows[0]['auroc']:.4f} (confidence alone {rows[1]['auroc']:.4f}),"
         f" precision at 0.96 {rows[0]['precision at 0.96']:.4f}: {args.output / FILE}"
     )
-    return 0
 
 
 def calibration_plot(score: Tensor, label: Tensor, path: Path, bins: int = 15) -> None:

@@ -98,7 +98,8 @@ def read_answers(source: str, model: Denoiser, limit: int | None) -> tuple[list[
 
     Raises UserError for malformed lines, and for regions that still hold a mask.
     """
-    prompts, answers = [], []
+    prompts: list[list[int]] = []
+    answers: list[list[int]] = []
     for place, record in read_records(source):
         if limit is not None and len(prompts) >= limit:
             break

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from dataclasses import asdict
+from typing import Any
 
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
@@ -52,7 +53,8 @@ def adapt(model: Denoiser, lora: Lora) -> PeftModel:
             target_modules=target_pattern(model, lora.targets),
         ),
     )
-    student.config = PretrainedConfig(hidden_size=model.config.d_model, **asdict(model.config))
+    facts: dict[str, Any] = {**asdict(model.config), "hidden_size": model.config.d_model}
+    setattr(student, "config", PretrainedConfig(**facts))  # noqa: B010, the stubs call it a tensor
     return student
 
 

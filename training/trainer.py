@@ -48,7 +48,7 @@ class DistillTrainer(Trainer):
 
     def __init__(self, objective: Objective, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.objective = objective
+        self.objective: Objective = objective
         self.model_accepts_loss_kwargs = False  # the loss is a batch mean: scale it for accumulation
         self.terms: dict[str, list[Tensor]] = defaultdict(list)
 
