@@ -27,7 +27,7 @@ from harness.sandbox_backends import BACKENDS, UNCONFINED, Backend
 from harness.sandbox_child import LABEL, SIGNALLED
 
 CPU_S = 3.0  # the hub's code_eval, which lm-eval uses, gives every program 3 seconds
-WALL_FACTOR = 4  # on a busy machine a program may wait for the processor this many times as long
+WALL_FACTOR = 10  # on a busy machine a program may wait for the processor this many times as long
 WALL_EXTRA_S = 2.0
 MEMORY_MB = 1024
 FILE_MB = 16

@@ -16,7 +16,7 @@ MEGABYTE = 1 << 20
 
 @functools.cache
 def lm_eval_utils() -> ModuleType:
-    """The module of lm-eval's minerva_math task, read from its file: its package imports far more and slower."""
+    """The module of lm-eval's minerva_math task, read from its file: its package takes seconds to import."""
     package = importlib.util.find_spec("lm_eval")
     assert package is not None
     assert package.origin is not None

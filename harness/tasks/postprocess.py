@@ -65,10 +65,11 @@ def longest_valid(text: str) -> str:
     return ""
 
 
-def sanitize(text: str, entry_point: str | None = None) -> str:
-    """The imports, definitions and assignments of the longest valid code; with an entry point, what it needs.
+def sanitize(text: str, needed: Iterable[str] | None = None) -> str:
+    """The imports, definitions and assignments of the longest valid code; if given, only what `needed` uses.
 
-    This is the clean-up that the papers' scripts apply before they run a HumanEval or MBPP answer.
+    This is the clean-up that the papers' scripts apply before they run a HumanEval or MBPP answer. They keep
+    what the entry point uses and drop the helper that HumanEval/50's tests call, so that it never passes.
     """
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\t", "    ").strip() + "\n"
     tree = parses(text) or parses(longest_valid(text)) or ast.Module([], [])
@@ -77,9 +78,9 @@ def sanitize(text: str, entry_point: str | None = None) -> str:
         for node in tree.body
         if isinstance(node, (ast.Import, ast.ImportFrom, *DEFINITIONS, *ASSIGNMENTS))
     ]
-    if entry_point is not None:
-        needed = _reachable(entry_point, kept)
-        kept = [n for n in kept if isinstance(n, (ast.Import, ast.ImportFrom)) or _defines(n) & needed]
+    if needed is not None:
+        reached = _reachable(needed, kept)
+        kept = [n for n in kept if isinstance(n, (ast.Import, ast.ImportFrom)) or _defines(n) & reached]
     return "\n".join(ast.unparse(node) for node in kept)
 
 
@@ -91,8 +92,8 @@ def _defines(node: ast.stmt) -> set[str]:
     return {name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)}
 
 
-def _reachable(entry_point: str, nodes: Sequence[ast.stmt]) -> set[str]:
-    """Every name that the entry point uses, directly or through what it uses."""
+def _reachable(roots: Iterable[str], nodes: Sequence[ast.stmt]) -> set[str]:
+    """The roots and every name that they use, directly or through what they use."""
     uses: dict[str, set[str]] = {}
     for node in nodes:
         if isinstance(node, (ast.Import, ast.ImportFrom)):
@@ -101,7 +102,7 @@ def _reachable(entry_point: str, nodes: Sequence[ast.stmt]) -> set[str]:
         names |= {n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute)}
         for name in _defines(node):
             uses.setdefault(name, set()).update(names)
-    found, waiting = set(), [entry_point]
+    found, waiting = set(), list(roots)
     while waiting:
         name = waiting.pop()
         if name not in found:
@@ -121,7 +122,7 @@ def defined(code: str) -> set[str]:
     }
 
 
-def completion(prompt: str, response: str, entry_point: str, stops: Sequence[str]) -> str:
+def completion(prompt: str, response: str, entry_point: str, tests: str, stops: Sequence[str]) -> str:
     """A HumanEval program from a response that is a whole function, in a fence or not, or a bare body.
 
     A bare body is judged as lm-eval judges it: prompt and response joined, the response cut at `stops`.
@@ -130,7 +131,9 @@ def completion(prompt: str, response: str, entry_point: str, stops: Sequence[str
     if code is None and re.search(rf"^(async )?def {re.escape(entry_point)}\b", response, re.MULTILINE):
         code = response
     if code is not None:
-        return sanitize(f"{prompt}\n{code}", entry_point)
+        tree = parses(tests) or ast.Module([], [])
+        needed = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} | {entry_point}
+        return sanitize(f"{prompt}\n{code}", needed)
     return prompt + cut(response.split("```", 1)[0], stops)
 
 

@@ -181,7 +181,9 @@ class Task:
             (extracted,) = self.engine.extract(doc, response).values()
             return extracted[0] if isinstance(extracted, list) else extracted
         if "entry_point" in doc:
-            return postprocess.completion(doc["prompt"], response, doc["entry_point"], self.engine.until())
+            return postprocess.completion(
+                doc["prompt"], response, doc["entry_point"], doc["test"], self.engine.until()
+            )
         return postprocess.function(response, clean=self.settings.postprocess == "sanitize")
 
 

@@ -55,12 +55,12 @@ def test_fenced(response, code):
     ],
 )
 def test_a_completion_may_be_a_body_or_a_function_in_a_fence_or_not(response):
-    assert run(completion(PROMPT, response, "add", STOPS))["add"](2, 3) == 5
+    assert run(completion(PROMPT, response, "add", "", STOPS))["add"](2, 3) == 5
 
 
 def test_a_bare_body_is_joined_as_it_is():
     damaged = "    return a +\n"
-    assert completion(PROMPT, damaged, "add", STOPS) == PROMPT + damaged
+    assert completion(PROMPT, damaged, "add", "", STOPS) == PROMPT + damaged
 
 
 @pytest.mark.parametrize("clean", [True, False])
@@ -87,8 +87,14 @@ def test_sanitize_keeps_definitions_and_drops_what_would_run():
 
 def test_sanitize_keeps_what_the_entry_point_needs_and_no_more():
     code = "def g(x):\n    return x + 1\ndef f(x):\n    return g(x)\nbroken = f(1, 2)\n"
-    assert run(sanitize(code, "f"))["f"](1) == 2
-    assert "broken" not in sanitize(code, "f")
+    assert run(sanitize(code, ["f"]))["f"](1) == 2
+    assert "broken" not in sanitize(code, ["f"])
+
+
+def test_a_helper_of_the_prompt_that_only_the_tests_call_stays():
+    prompt = f"def helper(x):\n    return x\n\n{PROMPT}"
+    kept = completion(prompt, f"```python\n{WHOLE}```", "add", "assert helper(1) == add(0, 1)", STOPS)
+    assert run(kept)["helper"](1) == 1
 
 
 def test_the_longest_valid_run_of_lines():
