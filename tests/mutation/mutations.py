@@ -37,7 +37,6 @@ MUTATIONS = (
         "np.arange(ends[-1]) + (first - begin)",
         "np.arange(ends[-1]) + (0 - begin)",
     ),
-    ("a reused slot keeps its masks", CANVAS, "self.masked[slot] = False", "pass"),
     (
         "a reused slot keeps the last sample's tokens",
         CANVAS,
@@ -101,7 +100,6 @@ MUTATIONS = (
         "return p.entropy\n\n    def admit",
     ),
     ("factor off by one", UNMASK, "1 - self.factor / (n + 1)", "1 - self.factor / n"),
-    ("factor's run may have gaps", UNMASK, "run = fits.cumprod(1).bool()", "run = fits"),
     ("factor's first is not free", UNMASK, "fits[:, 0] = True", "pass"),
     ("upstream factor's last is refused", UNMASK, "run = run | (last & run.roll(1, 1))", "pass"),
     (

@@ -85,6 +85,7 @@ def test_entropy_commits_up_to_its_threshold(chosen):
         ([0.99, 0.6, 0.99], 1.0, 2, 3),  # sorted first: 0.99, 0.99, 0.6
         ([0.1], 1.0, 1, 1),
         ([0.2, 0.2, 0.2], 1.0, 1, 1),
+        ([0.3, 0.2], 1.0, 1, 2),  # the first is free however low, and the last one fails
         ([0.9, 0.9, 0.9, 0.85], 0.5, 3, 4),  # -, 0.833, 0.875, 0.9
         ([0.9, 0.9, 0.87, 0.95], 0.5, 3, 4),
     ],
@@ -230,6 +231,21 @@ def test_learn2pd_vouches_for_masked_positions_of_its_block_alone(propose, echo)
     assert rule.vouched(tail).tolist() == [[True, False, True, False, False, False]]
     narrow = propose([0.9, 0.1], rule=rule)
     assert rule.vouched(narrow).tolist() == [[True, False]]
+
+
+def test_learn2pd_hides_the_tail_from_a_filter_that_is_wider_than_the_block(propose, tmp_path):
+    """With EoTP the positions behind a block of 2 are read too, but a filter for 4 sees zeros there."""
+    network = FilterNet(4)
+    network.linear1.weight.data = torch.eye(4)
+    network.linear1.bias.data.zero_()
+    network.linear2.weight.data = -100.0 * torch.ones(4, 4) + 150.0 * torch.eye(4)  # accepts the lonely
+    network.linear2.bias.data.fill_(0.0)
+    save_filter(network, tmp_path / "wide.safetensors")
+    rule = LearnedFilter(threshold=0.5, filter=str(tmp_path / "wide.safetensors"))
+    p = propose(
+        [0.9, 0.2, 0.9, 0.9], rule=rule, eligible=[[True, True, False, False]], masked=[[True] * 4], width=2
+    )
+    assert rule.vouched(p).tolist() == [[True, False, False, False]]
 
 
 def test_what_the_rules_cannot_decode(echo):

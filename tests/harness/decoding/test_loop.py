@@ -143,6 +143,24 @@ def test_seeds_decide_the_samples(tiny_denoiser, prompts, strategy):
     assert outputs([3, 4]) != [generation.output_ids for generation in cold]
 
 
+def test_eotp_reads_every_masked_position_and_with_a_cache_the_block_alone(tiny_denoiser, strategy):
+    """The first forward proposes for all 12 positions; the surest end of text among them is the new end."""
+    model, options = tiny_denoiser("dream"), {"gen_length": 12, "block_length": 2}
+    cuts = 0
+    for prompt in ([3, 4], [9], [7, 1, 8], [2, 11]):
+        seen = {}
+        for spec in ("fixed+eotp", "fixed+eotp:trigger=committed", "fixed+eotp+prefix-cache"):
+            views = seen[spec] = []
+            decode(model, [prompt], strategy(spec), observe=lambda *view: views.append(view), **options)  # noqa: B023
+        assert [seen[spec][0][1].masked.sum().item() for spec in seen] == [12, 2, 2]
+        first, second = (proposal for _, proposal, _ in seen["fixed+eotp"][:2])
+        ends = torch.where(first.tokens == 20, first.confidence, 0.0)[0]
+        if ends.any() and int(ends.argmax()) >= 2:
+            cuts += 1
+            assert second.masked[0].sum() <= int(ends.argmax())
+    assert cuts
+
+
 def test_banned_and_last_end_of_text(tiny_denoiser, prompts, strategy):
     model, options = tiny_denoiser("dream"), {"gen_length": 12, "block_length": 6}
 
