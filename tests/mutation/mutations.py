@@ -1,6 +1,7 @@
 """Deliberate faults of the decode core, which the tests must notice: (name, file, text, replacement)."""
 
-LOOP, BASE, UNMASK = "harness/decoding/loop.py", "strategies/base.py", "strategies/unmask.py"
+LOOP, REGION, BASE = "harness/decoding/loop.py", "harness/decoding/region.py", "strategies/base.py"
+UNMASK = "strategies/unmask.py"
 CACHE, STOP, FILTER = "strategies/cache.py", "strategies/stop.py", "strategies/filter.py"
 TRANSFORMER, KV, CANVAS = (
     "harness/models/transformer.py",
@@ -74,7 +75,7 @@ MUTATIONS = (
         "self.admit(p, score) & p.eligible",
         "self.admit(p, score)",
     ),
-    ("eligibility bound dropped in the loop", LOOP, "eligible=masked & inside,", "eligible=masked,"),
+    ("eligibility bound dropped in the loop", REGION, "eligible=masked & inside,", "eligible=masked,"),
     (
         "confidence threshold flipped",
         UNMASK,
@@ -165,7 +166,7 @@ MUTATIONS = (
         "committed >= 0",
     ),
     # The shift
-    ("shift dropped in decoding", LOOP, " - int(self.model.config.shift)", ""),
+    ("shift dropped in decoding", REGION, "columns[place, offset] - lead", "columns[place, offset]"),
     (
         "shift dropped in the plain forward",
         TRANSFORMER,
