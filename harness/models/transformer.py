@@ -218,11 +218,12 @@ class Denoiser(nn.Module):
             or held[0].device != self.device
             or held[0].dtype != dtype
         ):
-            half = torch.arange(0, self.config.head_dim, 2, device=self.device, dtype=dtype)
-            angles = torch.arange(max(length, 512), device=self.device, dtype=dtype)[:, None] * (
-                self.config.rope_theta ** (-half / self.config.head_dim)
-            )
-            held = self._rope = (angles.cos()[:, None], angles.sin()[:, None])
+            with torch.inference_mode(False):  # training may use the tables that a decode has made
+                half = torch.arange(0, self.config.head_dim, 2, device=self.device, dtype=dtype)
+                angles = torch.arange(max(length, 512), device=self.device, dtype=dtype)[:, None] * (
+                    self.config.rope_theta ** (-half / self.config.head_dim)
+                )
+                held = self._rope = (angles.cos()[:, None], angles.sin()[:, None])
         return held
 
     def head(self, hidden: Tensor) -> Tensor:
