@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from results.records import SCALARS, SampleRecord
+from results.records import SampleRecord
 from results.statistics import wilson
 
 NUMERATORS = ("raw", "eos", "scored")
@@ -42,6 +42,7 @@ SUMMARY_COLUMNS = [
     "speedup",
 ]
 EXTRA_COLUMNS = ["speedup_baseline", "oracle_share", "flops", "tokens_eos", "peak_memory_bytes", "batch_size"]
+_NAMED = ["strategy", "task", "doc_id", "status", "correct"]
 _MEASURED = [
     "nfe",
     "refresh_nfe",
@@ -57,9 +58,12 @@ _MEASURED = [
 
 
 def to_frame(records: Iterable[SampleRecord]) -> pd.DataFrame:
-    """One row a record with its scalar fields; unknown numbers are NaN, `correct` is 1.0, 0.0 or NaN."""
-    rows = [[getattr(record, name) for name in SCALARS] for record in records]
-    frame = pd.DataFrame(rows, columns=list(SCALARS))
+    """One row a record with what is counted; unknown numbers are NaN, `correct` is 1.0, 0.0 or NaN.
+
+    Texts stay outside: a frame's strings cannot hold every text that a model may write.
+    """
+    names = [*_NAMED, *_MEASURED]
+    frame = pd.DataFrame([[getattr(record, name) for name in names] for record in records], columns=names)
     for name in _MEASURED:
         frame[name] = pd.to_numeric(frame[name], errors="coerce").astype("float64")
     frame["correct"] = pd.to_numeric(frame["correct"], errors="coerce").astype("float64")

@@ -123,7 +123,6 @@ _COUNTS = [
     "prompt_tokens",
 ]
 _LISTS = ("prompt_ids", "output_ids", "commit_step", "confidence", "refresh_steps")
-SCALARS = tuple(name for name in _FIELDS if name not in (*_LISTS, "metrics", "schema_version"))
 
 
 def read_samples(path: str | Path) -> list[SampleRecord]:

@@ -26,7 +26,6 @@ class SpeedAxis:
     column: str
     title: str
     more_is_better: bool
-    log: bool = True
 
 
 AXES = {
@@ -38,20 +37,17 @@ AXES = {
 
 
 def draw(
-    summary: pd.DataFrame,
-    path: Path,
-    axis: SpeedAxis,
-    *,
-    published: pd.DataFrame | None = None,
-    title: str = "",
+    summary: pd.DataFrame, path: Path, axis: SpeedAxis, *, published: pd.DataFrame | None = None
 ) -> list[Path]:
     """Write the figure (`path` without suffix) as PNG, SVG and CSV.
 
+    The speed's scale is logarithmic, so what has none above 0 (no token at all) is left out.
+
     Args:
         summary: as `results.metrics.summarise` gives it.
-        published: rows with task, method, accuracy (0..1) and the axis' column, drawn as hollow marks.
+        published: rows with task, strategy, accuracy (0..1) and the axis' column, drawn as hollow marks.
     """
-    cells = summary[summary["accuracy"].notna() & summary[axis.column].notna()]
+    cells = summary[summary["accuracy"].notna() & (summary[axis.column] > 0)]
     tasks = list(dict.fromkeys(cells["task"]))
     panels = {str(task): cells[cells["task"] == task] for task in tasks}
     if len(tasks) > 1:
@@ -75,13 +71,11 @@ def draw(
         for slot in slots[len(points) :]:
             slot.axis("off")
         _legend(slots[len(points)], marks, cells, published is not None and not published.empty)
-        figure.suptitle(
-            title or f"Accuracy against {axis.title}", x=0.012, ha="left", fontsize=13, weight="bold"
-        )
+        figure.suptitle(f"Accuracy against {axis.title}", x=0.012, ha="left", fontsize=13, weight="bold")
         figure.canvas.draw()
         figure.set_layout_engine("none")
         for frame, slot in zip(points, slots, strict=False):
-            _name_frontier(slot, frame, axis, marks)
+            _name_points(slot, frame, axis, marks, _of_task(published, frame, axis))
         return style.save(figure, path, _data(points, axis))
 
 
@@ -102,8 +96,7 @@ def _panel(
 ) -> None:
     """One suite: frontier, sweep lines, error bars, marks, the oracle's bound and the published points."""
     slot.set_title(str(frame["panel"].iloc[0]) if len(frame) else "")
-    if axis.log:
-        slot.set_xscale("log")
+    _scales(slot, [*frame[axis.column], *published.get(axis.column, [])], axis)
     by_spec = frame.set_index("strategy")
     for members in families(list(frame["strategy"])).values():
         line = by_spec.loc[members].sort_values(axis.column)
@@ -122,7 +115,6 @@ def _panel(
         slot.plot(
             row[axis.column], row["accuracy"], ls="", marker="o", ms=7, mfc="none", mec=MUTED, mew=1, zorder=3
         )
-    _scales(slot, frame, axis)
     _frontier(slot, frame, axis)
 
 
@@ -144,38 +136,45 @@ def _frontier(slot: Axes, frame: pd.DataFrame, axis: SpeedAxis) -> None:
     slot.set_ylim(bottom, top)
 
 
-def _scales(slot: Axes, frame: pd.DataFrame, axis: SpeedAxis) -> None:
+def _scales(slot: Axes, speeds: list[float], axis: SpeedAxis) -> None:
     slot.yaxis.set_major_formatter(ticker.PercentFormatter(1.0, decimals=0))
     slot.yaxis.set_major_locator(ticker.MaxNLocator(6, steps=[1, 2, 5, 10]))
     arrow = "faster →" if axis.more_is_better else "← faster"
     slot.set_xlabel(f"{axis.title}   {arrow}")
     slot.set_ylabel("accuracy")
-    if not axis.log or frame.empty:
+    slot.set_xscale("log")
+    if not speeds:
         return
-    low, high = frame[axis.column].min(), frame[axis.column].max()
+    low, high = min(speeds), max(speeds)
     slot.set_xlim(low / (high / low) ** 0.09 / 1.06, high * (high / low) ** 0.09 * 1.06)
-    wide = high / low > 40
-    slot.xaxis.set_major_locator(
-        ticker.LogLocator(subs=(1.0,) if high / low > 1000 else (1.0, 2.0, 5.0), numticks=12)
-    )
+    subdivisions = (1.0,) if high / low > 1000 else (1.0, 2.0, 5.0)
+    slot.xaxis.set_major_locator(ticker.LogLocator(subs=subdivisions, numticks=12))
     slot.xaxis.set_minor_locator(ticker.NullLocator())
-    if high < 1e5:
-        slot.xaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
-    elif not wide:
-        slot.xaxis.set_major_formatter(ticker.LogFormatterSciNotation(minor_thresholds=(2, 1)))
+    plain = ticker.FormatStrFormatter("%g")
+    slot.xaxis.set_major_formatter(plain if high < 1e4 else ticker.EngFormatter(sep=""))
 
 
-def _name_frontier(slot: Axes, frame: pd.DataFrame, axis: SpeedAxis, marks: dict[str, Mark]) -> None:
-    named = frame[
+def _name_points(
+    slot: Axes, frame: pd.DataFrame, axis: SpeedAxis, marks: dict[str, Mark], published: pd.DataFrame
+) -> None:
+    """Write the names of the frontier, the baseline, the bound and the published points beside them."""
+    telling = (
         frame["frontier"] | frame["strategy"].isin(["fixed"]) | frame["strategy"].str.startswith("oracle")
-    ]
+    )
+    named = frame[telling].sort_values("accuracy", ascending=False)
     texts = [
         labels.Label(
             row[axis.column], row["accuracy"], str(row["strategy"]), marks[str(row["strategy"])].colour
         )
-        for _, row in named.sort_values("accuracy", ascending=False).iterrows()
+        for _, row in named.iterrows()
     ]
-    labels.place(slot, texts, list(zip(frame[axis.column], frame["accuracy"], strict=True)), size=7.8)
+    texts += [
+        labels.Label(row[axis.column], row["accuracy"], str(row["strategy"]), MUTED)
+        for _, row in published.iterrows()
+    ]
+    spots = [*frame[[axis.column, "accuracy"]].itertuples(index=False)]
+    spots += [(label.x, label.y) for label in texts]
+    labels.place(slot, texts, spots, size=7.8)
 
 
 def _legend(slot: Axes, marks: dict[str, Mark], cells: pd.DataFrame, published: bool) -> None:

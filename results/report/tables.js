@@ -54,7 +54,8 @@ const figure = (title, name, show, extra = {}) => ({ title, value: (row) => row[
 const strategyColumn = { title: "strategy", text: true, value: (row) => row.strategy, show: (row) => named(row.strategy) };
 
 function named(spec) {
-  const name = make("bdi", {}, spec);
+  const name = make("bdi", {});
+  for (const piece of spec.split(/(?<=[:+@,=])/)) name.append(piece, make("wbr"));
   if (!STRATEGY.has(spec)) return name;
   const mark = markOf(spec);
   mark.setAttribute("width", "12");

@@ -1,0 +1,71 @@
+"""The regression gate runs a small set on the demo model and catches rules that are broken on purpose."""
+
+import pytest
+
+from harness.models.catalog import DEMO
+from harness.regression import measure
+from results import regress
+from strategies.base import UnmaskRule
+from strategies.cache import DualCache
+from strategies.stop import EndOfTextPrediction
+from strategies.unmask import Confidence
+
+SET = {
+    "model": "demo",
+    "strategies": ["confidence", "confidence+dual-cache", "confidence+eotp"],
+    "tasks": ["demo-math"],
+    "limit": 4,
+    "batch_size": 4,
+}
+pytestmark = pytest.mark.skipif(
+    not (DEMO / "model.safetensors").is_file(), reason="the demo model's weights are not in this checkout"
+)
+
+
+@pytest.fixture(scope="module")
+def baseline():
+    return measure(SET)
+
+
+def broken(baseline):
+    return {each.strategy for each in regress.compare(baseline, measure(SET)) if each.regression}
+
+
+def test_a_sound_tree_passes_exactly(baseline):
+    assert regress.compare(baseline, measure(SET)) == []
+
+
+def test_a_threshold_read_wrongly_is_caught(baseline, monkeypatch):
+    monkeypatch.setattr(Confidence, "admit", lambda self, p, score: score >= 0.99)
+    assert broken(baseline) == set(SET["strategies"])
+
+
+def test_progress_counted_twice_is_caught(baseline, monkeypatch):
+    honest = UnmaskRule.transfer_index
+
+    def twice(self, p):
+        first = honest(self, p)
+        rest = self.score(p).masked_fill(~p.eligible | first, float("-inf"))
+        second = rest.argmax(1, keepdim=True)
+        return first.scatter(1, second, rest.gather(1, second).isfinite() | first.gather(1, second))
+
+    monkeypatch.setattr(UnmaskRule, "transfer_index", twice)
+    assert broken(baseline) == set(SET["strategies"])
+
+
+def test_a_dual_cache_that_is_never_refreshed_is_caught(baseline, monkeypatch):
+    def span(self, row):
+        return (0, row.end) if row.nfe == 0 else (row.block, row.block_end)
+
+    monkeypatch.setattr(DualCache, "span", span)
+    assert broken(baseline) == {"confidence+dual-cache"}
+
+
+def test_an_end_of_text_off_by_one_is_caught(baseline, monkeypatch):
+    honest = EndOfTextPrediction.cut
+
+    def late(self, p, transfer, vouched):
+        return (honest(self, p, transfer, vouched) + 1).clamp(max=p.gen_length)
+
+    monkeypatch.setattr(EndOfTextPrediction, "cut", late)
+    assert broken(baseline) == {"confidence+eotp"}
