@@ -26,8 +26,8 @@ from harness.errors import UserError
 from harness.sandbox_backends import BACKENDS, UNCONFINED, Backend
 from harness.sandbox_child import LABEL, SIGNALLED
 
-# The hub's code_eval, which lm-eval uses, gives a program 3 seconds; the reference solution of MBPP's task 123
-# needs nearly as many on a slow processor.
+# The hub's code_eval, which lm-eval uses, gives a program 3 seconds; the reference solution of MBPP's
+# task 123 needs nearly as many on a slow processor.
 CPU_S = 8.0
 WALL_FACTOR = 3  # on a busy machine a program may wait for the processor this many times as long
 WALL_EXTRA_S = 2.0
