@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+import yaml
 
 from harness.models.config import ModelConfig
 from harness.models.loading import load_model, save_model
@@ -101,3 +102,25 @@ def test_trajectories_are_what_distillation_reads(tmp_path, model):
     examples = read_examples(str(tmp_path), loaded.config, loaded.tokenizer, Canvas(response_length=8))
     assert len(examples) == 6
     assert all(len(example.commit_step) == 8 for example in examples)
+
+
+def test_the_evaluation_hook_decodes_each_epoch_and_plots(tmp_path, model):
+    rows = [{"prompt_ids": [3, 4, at], "response_ids": [at, at, 0]} for at in range(10, 18)]
+    (tmp_path / "trajectories.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    recipe = {
+        "lora": {"r": 2, "alpha": 2, "targets": ["q_proj"]},
+        "data": {"response_length": 7},
+        "training": {"num_train_epochs": 2, "use_cpu": True, "disable_tqdm": True, "report_to": "none"},
+        "evaluation": {"tasks": [SUITE], "strategy": "fixed:steps=8", "limit": 2, "split": "train"},
+    }
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    paths = ["--data", str(tmp_path), "--config", str(tmp_path / "recipe.yaml")]
+    places = ["--output", str(tmp_path / "out"), "--work", str(tmp_path / "work")]
+    assert main(["distill", "--model", str(model), *paths, *places]) == 0
+    measured = [
+        json.loads(line) for line in (tmp_path / "work" / "evaluation.jsonl").read_text().splitlines()
+    ]
+    assert [row["epoch"] for row in measured] == [0, 1, 2]
+    assert all(row["nfe"] == 8 and row["problems"] == 2 for row in measured)
+    assert (tmp_path / "out" / "evaluation.png").stat().st_size > 0
+    assert "Decoded after each epoch" in (tmp_path / "out" / "README.md").read_text()
