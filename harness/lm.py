@@ -71,6 +71,7 @@ class DiffusionLM(LM):
             revision=args.revision,
         )
         self.tokenizer = self.loaded.need_tokenizer()
+        self.template: str | None = None
         self.records: list[SampleRecord] = []
 
     @classmethod
@@ -98,16 +99,14 @@ class DiffusionLM(LM):
         return self.loaded.config.max_length
 
     def chat_template(self, chat_template: bool | str = False) -> str | None:
-        """The template that is applied; lm-eval records it."""
-        if not chat_template:
-            return ""
-        name = chat_template if isinstance(chat_template, str) else None
-        return self.tokenizer.fast.get_chat_template(name) if self.tokenizer.has_chat else None
+        """The template that --apply_chat_template [NAME] asks for, which is then the one applied."""
+        self.template = chat_template if isinstance(chat_template, str) else None
+        return self.tokenizer.template(self.template) if chat_template and self.tokenizer.has_chat else ""
 
     def apply_chat_template(
         self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
     ) -> str:
-        return self.tokenizer.render(chat_history, add_generation_prompt)
+        return self.tokenizer.render(chat_history, add_generation_prompt, self.template)
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         """Raises UserError: a masked diffusion model gives no probability of a text, only bounds of it."""

@@ -182,3 +182,10 @@ def write_shards(directory: Path, state, shards):
     total = sum(value.numel() * value.element_size() for value in state.values())
     index = {"metadata": {"total_size": total}, "weight_map": weight_map}
     (directory / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def edit(path: Path, **changes):
+    """Change keys of a JSON file; `...` removes one."""
+    raw = json.loads(path.read_text())
+    raw.update(changes)
+    path.write_text(json.dumps({key: value for key, value in raw.items() if value is not ...}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import json
 import os
 import sys
@@ -80,7 +81,8 @@ def _rewritten(arguments: list[str], options: argparse.Namespace, folder: Path) 
     known = known_tasks()
 
     def as_files(values: list[str]) -> list[str]:
-        names = [name for value in values for name in value.split(",") if name]
+        patterns = [name for value in values for name in value.split(",") if name]
+        names = [name for pattern in patterns for name in fnmatch.filter(known, pattern) or [pattern]]
         return [
             str(
                 write_definition(

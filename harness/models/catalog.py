@@ -60,29 +60,40 @@ CATALOG = {
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
+def split_revision(name: str) -> tuple[str, str | None]:
+    """NAME@REVISION as its halves where NAME is of the catalog or a hub id, any other text whole."""
+    base, at, revision = name.rpartition("@")
+    if at and revision and (base in CATALOG or HUB_ID.fullmatch(base)):
+        return base, revision
+    return name, None
+
+
 def entry_of(name: str) -> Entry | None:
-    """The catalog entry of a name or of a hub id that the catalog lists."""
-    return CATALOG.get(name) or next((e for e in CATALOG.values() if e.hub == name), None)
+    """The catalog entry of a name or of a hub id that the catalog lists, with a revision or without."""
+    base, _ = split_revision(name)
+    return CATALOG.get(base) or next((e for e in CATALOG.values() if e.hub == base), None)
 
 
 def locate(name_or_path: str, revision: str | None = None) -> Path:
     """The directory of a model's files, downloaded first where it is a hub model.
 
-    An existing directory wins over a hub id of the same spelling; a catalog name wins over both.
-    Raises UserError for a name that is none of the three, and what hub.fetch raises.
+    A catalog name or hub id may be followed by @REVISION (branch, tag or commit). An existing directory
+    wins over a hub id of the same spelling; a catalog name wins over both. Raises UserError for a name
+    that is none of the three, and what hub.fetch raises.
     """
-    entry = CATALOG.get(name_or_path)
+    path = Path(name_or_path).expanduser()
+    if name_or_path and name_or_path not in CATALOG and path.is_dir():
+        return path
+    name, named = split_revision(name_or_path)
+    entry = CATALOG.get(name)
     if entry is not None and entry.hub is None:
         return DEMO
-    path = Path(name_or_path).expanduser()
-    if entry is None and name_or_path and path.is_dir():
-        return path
-    if entry is None and (path.exists() or not HUB_ID.fullmatch(name_or_path) or name_or_path[0] == "."):
+    if entry is None and (path.exists() or not HUB_ID.fullmatch(name) or name[0] == "."):
         raise UserError(_unknown(name_or_path, path))
 
     from harness.models.hub import fetch
 
-    return fetch(entry.hub if entry and entry.hub else name_or_path, revision)
+    return fetch(entry.hub if entry and entry.hub else name, named or revision)
 
 
 def _unknown(name: str, path: Path) -> str:
@@ -92,5 +103,5 @@ def _unknown(name: str, path: Path) -> str:
     hint = f"did you mean {close[0]!r}? " if close else ""
     return (
         f"--model {name!r} is unknown: {hint}names are {', '.join(CATALOG)}; "
-        "a hub id ORG/NAME or an existing directory works too"
+        "a hub id ORG/NAME[@REVISION] or an existing directory works too"
     )

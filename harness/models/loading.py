@@ -136,6 +136,13 @@ def read_config(path: Path, tokenizer: Tokenizer | None) -> ModelConfig:
             raw["mask_token_id"] = mask
         if raw.get("eos_token_id") is None and tokenizer.terminators():
             raw["eos_token_id"] = tokenizer.terminators()
+    # transformers 5 writes the rotary base inside rope_parameters.
+    if isinstance(rope := raw.get("rope_parameters"), dict):
+        if rope.get("rope_type", "default") != "default":
+            raise UserError(
+                f"{file}: rope_type {rope['rope_type']!r} is not supported (the releases use default)"
+            )
+        raw.setdefault("rope_theta", rope.get("rope_theta"))
     config = ModelConfig.from_json({key: value for key, value in raw.items() if value is not None}, str(file))
     also = generation.get("eos_token_id") or []
     ends = [*config.terminators, *(also if isinstance(also, list) else [also])]

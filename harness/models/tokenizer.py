@@ -55,19 +55,35 @@ class Tokenizer:
     ) -> str:
         """The text of a conversation; messages are {"role": ..., "content": ...}.
 
-        template: the name of one of several templates. Raises UserError without a chat template.
+        template: the name of one of several templates. Raises UserError without a chat template, or where
+        it refuses the conversation (a system message, say).
         """
+        from jinja2 import TemplateError
+
         if not self.has_chat:
             raise UserError(
                 "the model's tokenizer has no chat template (a base model?); use a protocol without chat"
             )
-        return self.fast.apply_chat_template(
-            messages,
-            chat_template=template,
-            tokenize=False,
-            add_generation_prompt=generation_prompt,
-            continue_final_message=not generation_prompt,
-        )
+        try:
+            return self.fast.apply_chat_template(
+                messages,
+                chat_template=template and self.template(template),
+                tokenize=False,
+                add_generation_prompt=generation_prompt,
+                continue_final_message=not generation_prompt,
+            )
+        except TemplateError as error:
+            raise UserError(f"the model's chat template refuses the conversation: {error}") from error
+
+    def template(self, name: str | None = None) -> str:
+        """The text of the chat template, or of the one called `name` of several. Raises UserError."""
+        held = self.fast.chat_template
+        names = list(held) if isinstance(held, dict) else []
+        if name is not None and name not in names:
+            raise UserError(
+                f"the tokenizer has no chat template {name!r}; it has {', '.join(names) or 'an unnamed one'}"
+            )
+        return self.fast.get_chat_template(name)
 
     def chat(self, text: str) -> list[int]:
         """Ids of `text` as the user's one turn, up to where the assistant's begins."""

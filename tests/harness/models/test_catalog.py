@@ -39,6 +39,19 @@ def test_names_and_ids_go_to_the_hub(fetched):
     assert fetched == [("GSAI-ML/LLaDA-1.5", None), ("someone/their-model", "v2")]
 
 
+@pytest.mark.parametrize("name", ["llada-1.5@v2", "GSAI-ML/LLaDA-1.5@v2"])
+def test_a_revision_may_follow_the_name(fetched, name):
+    locate(name)
+    assert fetched == [("GSAI-ML/LLaDA-1.5", "v2")]
+    assert entry_of(name) is CATALOG["llada-1.5"]
+
+
+def test_a_directory_may_hold_an_at_sign(fetched, tmp_path):
+    (tmp_path / "model@v2").mkdir()
+    assert locate(str(tmp_path / "model@v2")) == tmp_path / "model@v2"
+    assert not fetched
+
+
 def test_a_directory_wins_over_a_hub_id(fetched, tmp_path, monkeypatch):
     (tmp_path / "org" / "name").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)

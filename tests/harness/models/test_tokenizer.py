@@ -53,6 +53,20 @@ def test_a_started_answer_is_continued(tokenizer):
     assert tokenizer.render(turns, generation_prompt=False).endswith("the answer")
 
 
+def test_a_named_template_is_applied(tmp_path):
+    write_llada_tokenizer(tmp_path)
+    path = tmp_path / "tokenizer_config.json"
+    plain = {"name": "plain", "template": "{{ messages[0]['content'] }}!"}
+    refusing = {"name": "default", "template": "{{ raise_exception('no system role') }}"}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"chat_template": [plain, refusing]}))
+    tokenizer, turns = load_tokenizer(tmp_path), [{"role": "user", "content": "the"}]
+    assert tokenizer.render(turns, template="plain") == "the!"
+    with pytest.raises(UserError, match="no system role"):
+        tokenizer.render(turns)
+    with pytest.raises(UserError, match="'other'"):
+        tokenizer.render(turns, template="other")
+
+
 def test_bos_is_never_doubled(tmp_path):
     from tokenizers import Tokenizer as Raw
     from tokenizers import processors
