@@ -73,7 +73,10 @@ def compare_runs(a: Run, b: Run, *, force: bool = False) -> pd.DataFrame:
 def _cells(run: Run) -> dict[tuple[str, str], pd.DataFrame]:
     frame = run.frame
     done = frame[frame["status"] == "ok"]
-    return {key: cell.set_index("doc_id") for key, cell in done.groupby(["strategy", "task"], sort=False)}
+    return {
+        (str(strategy), str(task)): cell.set_index("doc_id")
+        for (strategy, task), cell in done.groupby(["strategy", "task"], sort=False)
+    }
 
 
 def only_in(a: Run, b: Run) -> list[tuple[str, str]]:

@@ -144,7 +144,7 @@ def curves(summary: pd.DataFrame) -> list[Curve]:
         pool = tuple(spec for spec in cells.index if not str(spec).startswith("oracle"))
         if not pool:
             continue
-        best = 100 * float(cells.loc[list(pool), "accuracy"].max())
+        best = 100 * cells.loc[list(pool), "accuracy"].to_numpy(dtype=float).max()
         sweeps = families(pool)
         inside = {spec for members in sweeps.values() for spec in members}
         for name, members in [*sweeps.items(), *((spec, [spec]) for spec in pool if spec not in inside)]:
@@ -156,7 +156,8 @@ def _curve(
     name: str, task: str, members: list[str], cells: pd.DataFrame, best: float, pool: tuple[str, ...]
 ) -> Curve:
     ordered = sorted(members, key=lambda spec: (cells.at[spec, "tpf_eos"], spec))
-    points = tuple((float(cells.at[s, "tpf_eos"]), 100 * float(cells.at[s, "accuracy"])) for s in ordered)
+    chosen = cells.loc[ordered, ["tpf_eos", "accuracy"]].to_numpy(dtype=float)
+    points = tuple((float(tpf), 100 * float(accuracy)) for tpf, accuracy in chosen)
     try:
         aup, note = aup_d3llm_v1(points, best) if best > 0 else math.nan, ""
     except ResultsError as error:

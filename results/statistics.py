@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 
 CONFIDENCE = 0.95
@@ -51,7 +52,7 @@ class PairedAccuracy:
     p: float
 
 
-def paired_accuracy(a: Sequence[bool], b: Sequence[bool]) -> PairedAccuracy:
+def paired_accuracy(a: ArrayLike, b: ArrayLike) -> PairedAccuracy:
     """Compare two strategies' verdicts on the same problems, in the same order.
 
     The interval is Bonett and Price's (2012) for paired proportions: one problem is added to each discordant
@@ -78,8 +79,8 @@ def mcnemar(gained: int, lost: int) -> float:
 
 
 def paired_ratio(
-    a: tuple[Sequence[float], Sequence[float]],
-    b: tuple[Sequence[float], Sequence[float]],
+    a: tuple[ArrayLike, ArrayLike],
+    b: tuple[ArrayLike, ArrayLike],
     *,
     resamples: int = RESAMPLES,
     seed: int = SEED,

@@ -172,7 +172,7 @@ def _name_points(
         labels.Label(row[axis.column], row["accuracy"], str(row["strategy"]), MUTED)
         for _, row in published.iterrows()
     ]
-    spots = [*frame[[axis.column, "accuracy"]].itertuples(index=False)]
+    spots = list(zip(frame[axis.column], frame["accuracy"], strict=True))
     spots += [(label.x, label.y) for label in texts]
     labels.place(slot, texts, spots, size=7.8)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.lines import Line2D
@@ -60,7 +61,7 @@ def draw(samples: Sequence[SampleRecord], path: Path, *, block_length: int | Non
         slots.flat[0].set_ylabel("forward")
         scale = plt.cm.ScalarMappable(norm=plt.Normalize(0, 1), cmap=SURENESS)
         figure.colorbar(scale, ax=list(slots.flat), label="confidence when committed", pad=0.01, aspect=28)
-        handles = [
+        handles: list[Artist] = [
             Patch(facecolor=MASKED, edgecolor="none", label="still masked"),
             Patch(facecolor=SETTLED, edgecolor="#cccccc", label="settled earlier"),
         ]
