@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import itertools
-import json
+import marshal
 import math
 import os
 import secrets
@@ -24,7 +23,7 @@ from typing import Any
 
 from harness.errors import UserError
 from harness.sandbox_backends import BACKENDS, UNCONFINED, Backend
-from harness.sandbox_child import LABEL, SIGNALLED
+from harness.sandbox_child import FAILED, NONCE_BYTES, PASSED, REASON_CHARS, SIGNALLED
 
 # The hub's code_eval, which lm-eval uses, gives a program 3 seconds; the reference solution of MBPP's
 # task 123 needs nearly as many on a slow processor.
@@ -121,7 +120,7 @@ def run_one(program: Program, backend: Backend, timeout_s: float, memory_mb: int
     """Runs one program in a fresh sandbox, which is gone with everything in it when this returns."""
     started = time.monotonic()
     ours, theirs = socket.socketpair()
-    nonce = secrets.token_bytes(32)
+    nonce = secrets.token_bytes(NONCE_BYTES)
     with ours, tempfile.TemporaryDirectory(prefix="sandbox-") as folder:
         ours.sendall(nonce)
         with theirs:
@@ -145,25 +144,25 @@ def run_one(program: Program, backend: Backend, timeout_s: float, memory_mb: int
             "file_mb": FILE_MB,
             **backend.request(folder, next(UIDS)),
         }
-        reply: dict[str, Any] = {"failed": "the run was interrupted"}
+        reply = FAILED
         try:
             reply = _converse(process, ours, request, started + WALL_FACTOR * timeout_s + WALL_EXTRA_S)
         finally:
             status = _end(process, ended=not reply)
     seconds = time.monotonic() - started
-    if reply.get("digest") == hashlib.sha256(nonce + LABEL).hexdigest():
+    if reply == PASSED + nonce[::-1].hex().encode():
         return Verdict(True, None, seconds)
     return Verdict(False, _why(reply, status), seconds)
 
 
-def _converse(process: subprocess.Popen[bytes], ours: socket.socket, request: dict, deadline: float) -> dict:
+def _converse(process: subprocess.Popen[bytes], ours: socket.socket, request: dict, deadline: float) -> bytes:
     """Sends the request and waits for one line of reply, the process's end or the deadline."""
     assert process.stdin is not None
     try:
         with process.stdin as pipe:
-            pipe.write(json.dumps(request).encode())
+            pipe.write(marshal.dumps(request))
     except BrokenPipeError:
-        return {}
+        return b""
     received = b""
     end = os.pidfd_open(process.pid)
     watched: list[Any] = [ours, end]
@@ -171,7 +170,7 @@ def _converse(process: subprocess.Popen[bytes], ours: socket.socket, request: di
         while b"\n" not in received and len(received) < REPLY_BYTES:
             ready, _, _ = select.select(watched, [], [], max(0.0, deadline - time.monotonic()))
             if not ready:
-                return {"failed": "out of time"}
+                return FAILED + b"out of time"
             if ours not in ready:
                 break
             try:
@@ -183,11 +182,7 @@ def _converse(process: subprocess.Popen[bytes], ours: socket.socket, request: di
             received += chunk
     finally:
         os.close(end)
-    try:
-        reply = json.loads(received)
-    except ValueError:
-        return {}
-    return reply if isinstance(reply, dict) else {}
+    return received.split(b"\n", 1)[0]
 
 
 def _end(process: subprocess.Popen[bytes], ended: bool) -> int | None:
@@ -204,9 +199,9 @@ def _end(process: subprocess.Popen[bytes], ended: bool) -> int | None:
     return status
 
 
-def _why(reply: dict, status: int | None) -> str:
-    if "failed" in reply:
-        return str(reply["failed"])
+def _why(reply: bytes, status: int | None) -> str:
+    if reply.startswith(FAILED):
+        return reply.removeprefix(FAILED).decode(errors="replace")[:REASON_CHARS]
     if status is not None and abs(status) in STOPPED:
         return STOPPED[abs(status)]
     return "it ended before its tests did"

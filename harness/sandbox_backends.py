@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-CHILD = str(Path(__file__).with_name("sandbox_child.py"))
-INSIDE = "/child.py"  # where the child's script stands inside bubblewrap
+SCRIPTS = [str(Path(__file__).with_name(f"sandbox_{name}.py")) for name in ("child", "confine")]
+CHILD = SCRIPTS[0]
 SCRATCH = "/scratch"
 SCRATCH_MB = 16
 DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
@@ -73,7 +73,13 @@ class Backend:
     def command(self, descriptor: int) -> list[str]:
         """The command line that starts the child with the verdict's descriptor."""
         if self.name == "bubblewrap":
-            return [*self._bubblewrap(), interpreter(), *PYTHON_FLAGS, INSIDE, str(descriptor)]
+            return [
+                *self._bubblewrap(),
+                interpreter(),
+                *PYTHON_FLAGS,
+                f"/{Path(CHILD).name}",
+                str(descriptor),
+            ]
         child = [interpreter(), *PYTHON_FLAGS, CHILD, str(descriptor)]
         if self.name == "namespaces":
             user = ["--user", "--map-root-user"] if self.user_namespace else []
@@ -94,17 +100,8 @@ class Backend:
         binds += [part for path, target in links().items() for part in ("--symlink", target, path)]
         binds += [part for path in DEVICES for part in ("--dev-bind", path, path)]
         scratch = ["--perms", "1777", "--size", str(SCRATCH_MB << 20), "--tmpfs", SCRATCH]
-        tail = [
-            "--ro-bind",
-            CHILD,
-            INSIDE,
-            "--remount-ro",
-            "/",
-            "--chdir",
-            "/",
-            "--die-with-parent",
-            "--new-session",
-        ]
+        binds += [part for path in SCRIPTS for part in ("--ro-bind", path, f"/{Path(path).name}")]
+        tail = ["--remount-ro", "/", "--chdir", "/", "--die-with-parent", "--new-session"]
         return ["bwrap", *spaces, *binds, *scratch, *tail, "--"]
 
     def environment(self, folder: str) -> dict[str, str]:
