@@ -8,7 +8,7 @@ import torch
 
 from harness.errors import UserError
 from harness.models.config import ModelConfig
-from harness.models.transformer import NAMES
+from harness.models.names import NAMES
 
 GIB = 2**30
 GPU_PARAMETERS = 1e9  # from here on a CPU would take weeks

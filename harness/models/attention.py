@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,8 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-@dataclass(frozen=True)
-class Rows:
+class Rows(NamedTuple):
     """The rows of a step, int64 arrays [R]: slot, first query, queries, first packed column, keys.
 
     keys: columns attended to, from the slot's first on where there is a store, else from `begin` on.
@@ -25,12 +23,12 @@ class Rows:
     begin: np.ndarray
     keys: np.ndarray
 
-    def __getitem__(self, which: Any) -> Rows:
-        return Rows(*(part[which] for part in (self.slot, self.start, self.count, self.begin, self.keys)))
+    def some(self, which: Any) -> Rows:
+        """Those that a slice or a mask picks."""
+        return Rows(*(part[which] for part in self))
 
 
-@dataclass(frozen=True)
-class Group:
+class Group(NamedTuple):
     """R rows whose attention runs as one batch.
 
     queries: their places among the N queries, a slice of R times one width or [R, width] indices, N
@@ -51,14 +49,18 @@ class Group:
 
     def placed(self, tensors: Iterator[Tensor]) -> Group:
         """The same with its arrays taken from `tensors`, where they lie on the device."""
-        queries, keys, mask = (
-            next(tensors) if isinstance(part, np.ndarray) else part
-            for part in (self.queries, self.keys, self.mask)
-        )
+
+        if self.mask is None and isinstance(self.queries, slice) and isinstance(self.keys, slice):
+            return self
+
+        def place(part: Any) -> Any:
+            return next(tensors) if isinstance(part, np.ndarray) else part
+
+        queries, keys, mask = place(self.queries), place(self.keys), place(self.mask)
         if mask is not None:
             columns = torch.arange(self.longest, device=mask.device)
             mask = (columns < mask[:, None])[:, None, None]
-        return replace(self, queries=queries, keys=keys, mask=mask)
+        return self._replace(queries=queries, keys=keys, mask=mask)
 
 
 def layout(rows: Rows, stored: bool, batched: bool) -> tuple[Group, ...]:
@@ -69,9 +71,11 @@ def layout(rows: Rows, stored: bool, batched: bool) -> tuple[Group, ...]:
         widths, often = np.unique(rows.count, return_counts=True)
         usual = rows.count == widths[often.argmax()]
         return tuple(
-            _padded(rows[which], stored, int(rows.count.sum())) for which in (usual, ~usual) if which.any()
+            _padded(rows.some(which), stored, int(rows.count.sum()))
+            for which in (usual, ~usual)
+            if which.any()
         )
-    return tuple(_whole(rows[i : i + 1], stored) for i in np.flatnonzero(rows.count).tolist())
+    return tuple(_whole(rows.some(slice(i, i + 1)), stored) for i in np.flatnonzero(rows.count).tolist())
 
 
 def _alike(rows: Rows, stored: bool) -> bool:
@@ -83,7 +87,8 @@ def _alike(rows: Rows, stored: bool) -> bool:
 
 
 def _whole(rows: Rows, stored: bool) -> Group:
-    count, start, longest = len(rows.slot), int(rows.start[0]), int(rows.keys.max())
+    count, start = len(rows.slot), int(rows.start[0])
+    longest = int(rows.keys[0] if count == 1 else rows.keys.max())
     first = int(rows.slot[0] if stored else rows.begin[0])
     return Group(
         rows=count,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from operator import attrgetter
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -13,73 +12,8 @@ from torch import Tensor, nn
 from harness.models.attention import attend
 from harness.models.config import ModelConfig
 from harness.models.kv import KVStore
+from harness.models.names import NAMES, PATHS, Names
 from harness.models.packing import Packed
-
-
-@dataclass(frozen=True)
-class Names:
-    """Where a family's checkpoints keep each part: dotted paths, the block's relative to its layer."""
-
-    embed: str
-    layers: str
-    norm: str
-    head: str
-    attn_norm: str
-    mlp_norm: str
-    q: str
-    k: str
-    v: str
-    o: str
-    gate: str
-    up: str
-    down: str
-
-    @property
-    def projections(self) -> dict[str, str]:
-        """Role -> dotted path of the seven linear maps of a block (what LoRA may adapt)."""
-        return {role: getattr(self, role) for role in ("q", "k", "v", "o", "gate", "up", "down")}
-
-
-NAMES = {
-    "llada": Names(
-        embed="model.transformer.wte",
-        layers="model.transformer.blocks",
-        norm="model.transformer.ln_f",
-        head="model.transformer.ff_out",
-        attn_norm="attn_norm",
-        mlp_norm="ff_norm",
-        q="q_proj",
-        k="k_proj",
-        v="v_proj",
-        o="attn_out",
-        gate="ff_proj",
-        up="up_proj",
-        down="ff_out",
-    ),
-    "dream": Names(
-        embed="model.embed_tokens",
-        layers="model.layers",
-        norm="model.norm",
-        head="lm_head",
-        attn_norm="input_layernorm",
-        mlp_norm="post_attention_layernorm",
-        q="self_attn.q_proj",
-        k="self_attn.k_proj",
-        v="self_attn.v_proj",
-        o="self_attn.o_proj",
-        gate="mlp.gate_proj",
-        up="mlp.up_proj",
-        down="mlp.down_proj",
-    ),
-}
-
-
-# Dotted path -> its lookup; several times faster than get_submodule, which every layer would call nine times.
-PATHS = {
-    path: attrgetter(path)
-    for names in NAMES.values()
-    for path in (names.attn_norm, names.mlp_norm, *names.projections.values())
-}
 
 
 class RMSNorm(nn.Module):
@@ -193,7 +127,7 @@ class Denoiser(nn.Module):
         return self.get_submodule(self.names.embed)  # type: ignore[return-value]
 
     @property
-    def blocks(self) -> nn.ModuleList:
+    def blocks(self) -> Sequence[Block]:
         return self.get_submodule(self.names.layers)  # type: ignore[return-value]
 
     @property

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from harness.errors import UserError
 from harness.models.loading import load_model
-from harness.models.transformer import NAMES
+from harness.models.names import NAMES
 from tests.checkpoints import write_checkpoint
 
 peft = pytest.importorskip("peft")

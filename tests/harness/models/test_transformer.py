@@ -8,8 +8,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from harness.models.names import NAMES
 from harness.models.packing import Segment, pack
-from harness.models.transformer import NAMES, Denoiser, build
+from harness.models.transformer import Denoiser, build
 
 FAMILIES = ("llada", "dream")
 
