@@ -19,6 +19,7 @@ from harness.models.config import ModelConfig
 from harness.models.tokenizer import Tokenizer
 
 TRAJECTORIES = "trajectories.jsonl"
+SOURCE = "trajectories.json"  # beside them: how they were made
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,14 @@ def read_records(source: str) -> Iterator[tuple[str, dict[str, Any]]]:
                     f"{path}, line {number}: a JSON object is needed, found {type(record).__name__}"
                 )
             yield f"{path}, line {number}", record
+
+
+def described(source: str) -> str:
+    """What a card says of its data: its place, and the command that made it where that is known."""
+    record = Path(source) / SOURCE
+    if not record.is_file():
+        return source
+    return f"{source}, made by `{json.loads(record.read_text())['command']}`"
 
 
 def _hub_records(source: str, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:

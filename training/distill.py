@@ -37,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
     from transformers import set_seed
 
     from training.card import hardware, write_card
+    from training.data import described
     from training.lora import adapt, checkpoint_layers
     from training.objectives import objective
     from training.settings import read_settings
@@ -76,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
         facts = {
             "base model": args.model,
             "objective": settings.loss.objective,
-            "data": f"{args.data} ({len(examples)} examples)",
+            "data": f"{described(args.data)}: {len(examples)} examples",
             "steps": trainer.state.global_step,
             "seconds": f"{seconds} after resuming at {resume.name}" if resume else seconds,
             "hardware": hardware(arguments.device),

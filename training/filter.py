@@ -16,6 +16,7 @@ from torch import Tensor
 from harness.errors import UserError
 from strategies.filter import FilterNet, save_filter
 from training.card import hardware, write_card
+from training.data import described
 from training.filter_data import Pairs, greedy_forwards, read_answers, stack
 
 FILE = "filter.safetensors"
@@ -130,7 +131,7 @@ def run(args: argparse.Namespace) -> int:
     save_filter(found.network, args.output / FILE)
     facts = {
         "model": args.model,
-        "data": f"{args.data}: {len(prompts)} samples, {len(pairs.sample)} forwards",
+        "data": f"{described(args.data)}: {len(prompts)} samples, {len(pairs.sample)} forwards",
         "split": f"{int((~chosen).sum())} samples trained on, {int(chosen.sum())} held out",
         "seconds": f"{time.perf_counter() - began:.0f}, of these {recorded:.0f} to record",
         "hardware": hardware(loaded.model.device),

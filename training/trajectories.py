@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UserError
-from training.data import TRAJECTORIES, read_records
+from training.data import SOURCE, TRAJECTORIES, read_records
 
 if TYPE_CHECKING:  # the command's help must not wait for the models
     from harness.decoding import Generation
@@ -106,7 +106,7 @@ def open_output(args: argparse.Namespace) -> dict[tuple[str, int], dict[str, Any
         "dtype",
     )
     now = {key: getattr(args, key) for key in keep}
-    record, decoded = args.output / "trajectories.json", args.output / DECODED
+    record, decoded = args.output / SOURCE, args.output / DECODED
     if record.exists() and decoded.exists():
         before = json.loads(record.read_text())
         changed = [f"--{key.replace('_', '-')}" for key in keep if before.get(key) != now[key]]
@@ -115,7 +115,7 @@ def open_output(args: argparse.Namespace) -> dict[tuple[str, int], dict[str, Any
                 f"{args.output} holds a run with another {', '.join(changed)}; choose another --output"
             )
     args.output.mkdir(parents=True, exist_ok=True)
-    record.write_text(json.dumps(now, indent=1))
+    record.write_text(json.dumps({**now, "command": args.typed}, indent=1))
     if not decoded.exists():
         return {}
     lines = decoded.read_text(encoding="utf-8").split("\n")
