@@ -17,12 +17,33 @@ import sys
 import types
 import warnings
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 FIRST_FD, LAST_FD = 100, 200  # the verdict's descriptor is moved to a random one of these
 REASON_CHARS = 300
 SIGNALLED = 128  # a shell's status for a process that a signal ended, before the signal's number
 NONCE_BYTES = 32
 PASSED, FAILED = b"passed ", b"failed "
 CANDIDATE, TESTS = "<candidate>", "<tests>"
+
+
+OPERATORS = (
+    *(
+        "__eq__",
+        "__ne__",
+        "__lt__",
+        "__le__",
+        "__gt__",
+        "__ge__",
+        "__sub__",
+        "__rsub__",
+        "__abs__",
+        "__bool__",
+    ),
+    *("__contains__", "__iter__", "__len__", "__getitem__", "__float__", "__round__", "__hash__"),
+)
 
 
 class Forged(Exception):
@@ -59,14 +80,14 @@ def shape(node: object) -> object:
     return type(node), [shape(getattr(node, name, None)) for name in node._fields]
 
 
-def guarded(function: types.FunctionType, scope: dict) -> types.FunctionType:
-    """The function, refusing to return objects whose comparison the candidate wrote itself."""
-    kinds, exact, get = (list, tuple, set, frozenset), type, builtins.getattr
+def guarded(function: Callable[..., object], scope: dict) -> types.FunctionType:
+    """The function, refusing to return objects whose operators the candidate wrote itself."""
+    kinds, exact, get, operators = (list, tuple, set, frozenset), type, builtins.getattr, OPERATORS
 
     def inspect(value: object, depth: int) -> None:
         kind = exact(value)
-        for name in ("__eq__", "__ne__"):
-            if get(get(kind, name), "__globals__", None) is scope:
+        for name in operators:
+            if get(get(kind, name, None), "__globals__", None) is scope:
                 raise Forged(f"it returned an object with its own {name}")
         if depth and kind in kinds:
             for item in value:  # type: ignore[attr-defined]
@@ -80,7 +101,8 @@ def guarded(function: types.FunctionType, scope: dict) -> types.FunctionType:
         inspect(result, 3)
         return result
 
-    return types.FunctionType(call.__code__, call.__globals__, function.__name__, None, call.__closure__)
+    name = getattr(function, "__name__", "f")
+    return types.FunctionType(call.__code__, call.__globals__, name, None, call.__closure__)
 
 
 def judge(candidate: str, tests: str, exports: list[str]) -> None:
@@ -98,7 +120,7 @@ def judge(candidate: str, tests: str, exports: list[str]) -> None:
         hook(None)
     names = {k: v for k, v in scope.items() if k in exports or k not in untouched}
     for name in exports:
-        if type(names.get(name)) is types.FunctionType:
+        if callable(names.get(name)) and not isinstance(names[name], type):
             names[name] = wrap(names[name], scope)
     names["__builtins__"] = untouched
     execute(tail, names)

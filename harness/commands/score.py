@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from harness.errors import UserError
 from harness.sandbox import FLAG
@@ -21,7 +22,8 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "score",
         help="judge stored responses",
-        description='Judge the responses in a file of {"doc_id", "response"} lines, one JSON object a line.',
+        description='Judge the responses in a file of {"doc_id", "response"} lines, one JSON object a line. '
+        "The samples.jsonl of a run will do too: its samples of the task are judged again.",
     )
     parser.add_argument("--task", required=True, help="a name from `list tasks`")
     parser.add_argument("--input", required=True, type=Path, metavar="RESPONSES.jsonl")
@@ -53,20 +55,38 @@ def run(args: argparse.Namespace) -> int:
     responses = read_responses(args.input, task)
     try:
         with args.output.open("w", encoding="utf-8") as out:
-            scores = list(_written(task.score_many(responses), out))
+            scores = list(_written(task, responses, out))
     except OSError as error:
         raise UserError(f"{args.output}: cannot be written ({error.strerror})") from None
-    print(json.dumps(totals(task, scores)))
+    print(json.dumps(totals(task, responses, scores)))
     return 0
 
 
-def read_responses(path: Path, task: Task) -> list[tuple[int, str]]:
-    """(doc_id, response) of every line. Raises UserError naming file and line."""
-    responses = []
+@dataclass(frozen=True)
+class Response:
+    """A line of input; `strategy` is known of the samples of a run."""
+
+    doc_id: int
+    text: str
+    strategy: str | None = None
+
+
+def read_responses(path: Path, task: Task) -> list[Response]:
+    """Every response of a file, or of a run's samples those of the task that were decoded.
+
+    A sample that a run wrote twice, when decoded and when judged, counts once. Raises UserError naming file and
+    line.
+    """
+    responses: dict[object, Response] = {}
     for number, row in read_jsonl(path):
         where = f"{path}:{number}"
         if not isinstance(row, dict):
             raise UserError(f"{where}: not a JSON object with doc_id and response")
+        sample = "response" not in row and {"strategy", "task", "text"} <= row.keys()
+        if sample and (row["task"] != task.name or row.get("status") == "failed"):
+            continue
+        strategy = row["strategy"] if sample else None
+        row = {**row, "response": row["text"]} if sample else row
         for name in ("doc_id", "response"):
             if name not in row:
                 raise UserError(f"{where}: no field {name!r}")
@@ -76,28 +96,43 @@ def read_responses(path: Path, task: Task) -> list[tuple[int, str]]:
             task.check_doc_id(row["doc_id"])
         except UserError as error:
             raise UserError(f"{where}: {error}") from None
-        responses.append((row["doc_id"], row["response"]))
-    return responses
+        key = (strategy, row["doc_id"]) if sample else number
+        responses[key] = Response(row["doc_id"], row["response"], strategy)
+    return list(responses.values())
 
 
-def _written(scores: Iterator[Score], out: Any) -> Iterator[Score]:
-    for score in scores:
-        out.write(json.dumps(score.to_json(), ensure_ascii=False) + "\n")
+def _written(task: Task, responses: list[Response], out: TextIO) -> Iterator[Score]:
+    scores = task.score_many([(response.doc_id, response.text) for response in responses])
+    for response, score in zip(responses, scores, strict=True):
+        named = {} if response.strategy is None else {"strategy": response.strategy}
+        out.write(json.dumps({**score.to_json(), **named}) + "\n")
         yield score
 
 
-def totals(task: Task, scores: list[Score]) -> dict[str, Any]:
-    """Counts and means over all scores; a mean of nothing is null."""
-    count = len(scores)
-    names = list(scores[0].metrics) if scores else []
+def totals(task: Task, responses: list[Response], scores: list[Score]) -> dict[str, Any]:
+    """Counts and means over all scores, and of each strategy where they are known; no mean of nothing."""
+    groups: dict[str, list[Score]] = {}
+    for response, score in zip(responses, scores, strict=True):
+        if response.strategy is not None:
+            groups.setdefault(response.strategy, []).append(score)
+    strategies = {strategy: _counts(group) for strategy, group in groups.items()}
     return {
         "task": task.name,
         "protocol": task.protocol.name,
         "protocol_hash": task.protocol_hash,
         "headline": task.headline,
+        **_counts(scores),
+        **({"strategies": strategies} if strategies else {}),
+    }
+
+
+def _counts(scores: list[Score]) -> dict[str, Any]:
+    count, right = len(scores), sum(score.correct for score in scores)
+    names = list(scores[0].metrics) if scores else []
+    return {
         "n": count,
-        "correct": sum(score.correct for score in scores),
-        "accuracy": sum(score.correct for score in scores) / count if count else None,
+        "correct": right,
+        "accuracy": right / count if count else None,
         "errors": sum(score.error is not None for score in scores),
         "metrics": {name: sum(score.metrics[name] for score in scores) / count for name in names},
     }

@@ -216,6 +216,17 @@ class A(int):
 def f(x):
     return A()
 """,
+    "own difference": """
+import functools
+class A(float):
+    def __sub__(self, other):
+        return 0.0
+    def __eq__(self, other):
+        return True
+@functools.cache
+def f(x):
+    return A()
+""",
     "trace function": """
 import sys
 def trace(frame, event, arg):

@@ -1,6 +1,7 @@
 """Benchmark files: bad directories, lines and rows are named."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -76,6 +77,25 @@ def test_an_unreachable_hub_names_the_set_and_the_way_out(monkeypatch, tmp_path)
     assert "openai/gsm8k" in said
     assert "give --data DIR, a directory with gsm8k_test.jsonl" in said
     assert not datasets.config.HF_HUB_OFFLINE
+
+
+def test_the_subjects_of_math_come_from_the_hub_one_after_the_other(monkeypatch):
+    import datasets
+    import huggingface_hub
+
+    asked = []
+
+    def load(path, name, split):
+        asked.append((path, name, split))
+        return [{"problem": name, "solution": r"\boxed{1}", "level": "1", "type": "x"}] * 2
+
+    monkeypatch.setattr(huggingface_hub, "get_session", lambda: SimpleNamespace(head=lambda *a, **k: None))
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    problems = load_task("math").problems()
+    subjects = [name for _, name, _ in asked]
+    assert asked[0] == ("EleutherAI/hendrycks_math", "algebra", "test")
+    assert len(subjects) == 7
+    assert [p.question for p in problems] == [name for name in subjects for _ in range(2)]
 
 
 def test_mbpp_rows_are_the_test_split_of_the_file(small_data):

@@ -62,6 +62,31 @@ def test_protocols_and_options_reach_the_task(score):
     assert score("mbpp", [fenced], "--protocol", "lm-eval")[2]["correct"] == 0
 
 
+def test_the_samples_of_a_run_are_judged_again(score):
+    sample = {"strategy": "fixed", "task": "gsm8k", "doc_id": 0, "text": "#### 2000", "status": "ok"}
+    rows = [
+        {**sample, "text": "#### 3"},
+        sample,
+        {**sample, "strategy": "factor", "text": "#### 1"},
+        {**sample, "task": "math"},
+        {**sample, "doc_id": 1, "status": "failed", "text": ""},
+    ]
+    status, lines, totals, _ = score("gsm8k", rows)
+    assert status == 0
+    assert [(line["strategy"], line["correct"]) for line in lines] == [("fixed", True), ("factor", False)]
+    assert {name: part["accuracy"] for name, part in totals["strategies"].items()} == {
+        "fixed": 1,
+        "factor": 0,
+    }
+
+
+def test_any_text_can_be_judged_and_written(score):
+    for task in ("gsm8k", "math", "humaneval", "mbpp"):
+        rows = [{"doc_id": 0, "response": text} for text in ("\ud800", "\0", "é\u2028", "x" * 10**5)]
+        status, lines, totals, _ = score(task, rows)
+        assert (status, len(lines), totals["correct"]) == (0, 4, 0)
+
+
 def test_no_response_at_all_has_no_accuracy(score):
     status, lines, totals, _ = score("gsm8k", [])
     assert (status, lines, totals["n"], totals["accuracy"]) == (0, [], 0, None)
