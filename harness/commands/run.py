@@ -23,7 +23,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     add("--strategies", metavar="all|SPEC,...", help="strategy specs, see `list strategies` (default: all)")
     add("--model", help="name from `list models`, hub id or directory (default: demo)")
     add("--tasks", type=_names, metavar="T,...", help="names from `list tasks` (default: the demo suites)")
-    add("--limit", type=_limit, metavar="N", help="problems a task, or all (default: 50 of a demo suite)")
+    add(
+        "--limit",
+        type=_limit,
+        metavar="N",
+        help="problems a task, or all (default: all, the first few of a demo suite)",
+    )
     add("--output", type=Path, metavar="DIR", help="default: runs/MODEL-DATE-TIME")
     add("--gen-length", type=int, metavar="N", help="tokens to generate (default: the protocol's)")
     add("--block-length", type=int, metavar="N", help="semi-autoregressive block (default: the protocol's)")

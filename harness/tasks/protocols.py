@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from harness.errors import UserError
+from strategies.registry import nearest
 
 DIRECTORY = Path(__file__).parent / "definitions" / "protocols"
 DEFAULT = "dparallel"
@@ -66,8 +67,11 @@ def load_protocol(name: str = DEFAULT) -> Protocol:
     if not path.is_file():
         path = Path(name)
         if path.suffix not in (".yaml", ".yml") or not path.is_file():
-            known = ", ".join(protocol_names())
-            raise UserError(f"unknown protocol {name!r}; there are {known}, or give a YAML file")
+            known = protocol_names()
+            hint = nearest(name, known)
+            raise UserError(
+                f"unknown protocol {name!r}{hint} (there are {', '.join(known)}; a YAML file works too)"
+            )
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
         return _protocol(raw)

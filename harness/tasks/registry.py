@@ -10,6 +10,7 @@ from harness.tasks.base import TaskInfo
 from harness.tasks.lmeval import load_definition
 from harness.tasks.protocols import DEFAULT, Protocol, load_protocol, protocol_names
 from harness.tasks.task import OPTIONS, Task
+from strategies.registry import nearest
 
 DEMO = "demo"
 ALIASES = {"minerva_math": "math", "minerva_math500": "math500"}
@@ -67,7 +68,8 @@ def load_task(
 def _resolve(name: str, protocol: str | None) -> tuple[str, Protocol]:
     """The task's name and the protocol it runs under."""
     if name not in task_names():
-        raise UserError(f"unknown task {name!r}; there are {', '.join(task_names())}")
+        known = task_names()
+        raise UserError(f"unknown task {name!r}{nearest(name, known)} (there are {', '.join(known)})")
     found = load_protocol(protocol or default_protocol(name))
     if name not in found.tasks and default_protocol(name) == DEMO:
         found = load_protocol(DEMO)

@@ -99,9 +99,9 @@ def test_a_mistake_is_one_line_and_exit_2(command, capsys, tmp_path, name):
 def test_unknown_tasks_and_protocols_list_what_exists(checkpoint, capsys):
     base = ["run", "--model", str(checkpoint), "--strategies", "fixed"]
     assert main([*base, "--tasks", "demo-gsm9k"]) == 2
-    assert "demo-gsm8k" in mistake(capsys)
-    assert main([*base, "--protocol", "mine"]) == 2
-    assert "dparallel" in mistake(capsys)
+    assert "did you mean demo-gsm8k?" in mistake(capsys)
+    assert main([*base, "--protocol", "dparalel"]) == 2
+    assert "did you mean dparallel?" in mistake(capsys)
 
 
 def test_a_directory_of_a_different_run_is_refused(command, capsys):
