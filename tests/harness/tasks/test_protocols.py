@@ -75,5 +75,5 @@ def test_a_file_that_is_no_protocol_is_named(tmp_path, text):
 
 
 def test_an_unknown_protocol_lists_the_known():
-    with pytest.raises(UserError, match="unknown protocol 'dparalel'; there are dparallel,"):
+    with pytest.raises(UserError, match=r"'dparalel'; did you mean dparallel.* \(there are dparallel,"):
         load_protocol("dparalel")
