@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,19 +22,26 @@ from results.plots.style import INK, MUTED, Mark
 
 @dataclass(frozen=True)
 class SpeedAxis:
-    """One measure of speed: its column in the summary, its title, and whether more of it is better."""
+    """One measure of speed: its column in the summary, its title, and whether more of it is better.
+
+    bounded: the oracle bounds every rule's; it does not where a cache saves what the oracle recomputes.
+    """
 
     column: str
     title: str
     more_is_better: bool
+    bounded: bool
 
 
 AXES = {
-    "tpf": SpeedAxis("tpf_eos", "tokens per forward (TPF)", True),
-    "nfe": SpeedAxis("nfe", "forwards a sample (NFE)", False),
-    "tps": SpeedAxis("tps", "tokens per second (TPS)", True),
-    "flops": SpeedAxis("flops", "estimated FLOPs a sample", False),
+    "tpf": SpeedAxis("tpf_eos", "tokens per forward (TPF)", True, True),
+    "nfe": SpeedAxis("nfe", "forwards a sample (NFE)", False, True),
+    "tps": SpeedAxis("tps", "tokens per second (TPS)", True, False),
+    "flops": SpeedAxis("flops", "estimated FLOPs a sample", False, False),
 }
+
+
+PUBLISHED: dict[str, Any] = {"marker": (4, 1, 0), "ms": 9, "mfc": "none", "mec": MUTED, "mew": 1}
 
 
 def draw(
@@ -70,7 +78,7 @@ def draw(
             _panel(slot, frame, axis, marks, _of_task(published, frame, axis))
         for slot in slots[len(points) :]:
             slot.axis("off")
-        _legend(slots[len(points)], marks, cells, published is not None and not published.empty)
+        _legend(slots[len(points)], marks, axis, published is not None and not published.empty)
         figure.suptitle(f"Accuracy against {axis.title}", x=0.012, ha="left", fontsize=13, weight="bold")
         figure.canvas.draw()
         figure.set_layout_engine("none")
@@ -109,12 +117,10 @@ def _panel(
             x, y, [[low], [high]], color=mark.colour, elinewidth=0.9, alpha=0.28, capsize=0, zorder=2
         )
         slot.plot([x], [y], ls="", zorder=4, **style.marker_style(mark))
-        if str(spec).startswith("oracle"):
+        if axis.bounded and str(spec).startswith("oracle"):
             slot.axvline(x, color=MUTED, lw=0.9, ls=(0, (4, 3)), zorder=1)
     for _, row in published.iterrows():
-        slot.plot(
-            row[axis.column], row["accuracy"], ls="", marker="o", ms=7, mfc="none", mec=MUTED, mew=1, zorder=3
-        )
+        slot.plot(row[axis.column], row["accuracy"], ls="", zorder=3, **PUBLISHED)
     _frontier(slot, frame, axis)
 
 
@@ -177,17 +183,17 @@ def _name_points(
     labels.place(slot, texts, spots, size=7.8)
 
 
-def _legend(slot: Axes, marks: dict[str, Mark], cells: pd.DataFrame, published: bool) -> None:
+def _legend(slot: Axes, marks: dict[str, Mark], axis: SpeedAxis, published: bool) -> None:
     """The key: every strategy's mark, then what the lines and hollow marks mean."""
     handles = [Line2D([], [], ls="", label=spec, **style.marker_style(mark)) for spec, mark in marks.items()]
     handles += [
         Line2D([], [], color="#8a8a8a", lw=1.1, label="Pareto frontier"),
         Line2D([], [], color=MUTED, lw=0.9, marker="|", ls="", ms=11, label="95 % Wilson interval"),
     ]
-    if any(spec.startswith("oracle") for spec in marks):
+    if axis.bounded and any(spec.startswith("oracle") for spec in marks):
         handles.append(Line2D([], [], color=MUTED, lw=0.9, ls=(0, (4, 3)), label="oracle's bound"))
     if published:
-        handles.append(Line2D([], [], ls="", marker="o", ms=7, mfc="none", mec=MUTED, label="published"))
+        handles.append(Line2D([], [], ls="", label="published", **PUBLISHED))
     size = 8.6 if len(handles) <= 20 else 7.2
     columns = 1 if len(handles) <= 22 else 2
     slot.legend(

@@ -127,7 +127,9 @@ def points(summary: pd.DataFrame, config: Mapping[str, Any]) -> pd.DataFrame:
     table = table[(table["model"] == model_key(config.get("model"))) & (table["protocol"] == protocol)]
     found = []
     for task in dict.fromkeys(summary["task"]):
-        rows = table[table["benchmark"] == benchmark(str(task))]
+        rows = table[table["task"] == task]
+        if rows.empty:
+            rows = table[table["benchmark"] == benchmark(str(task))]
         lengths = config.get("gen_length")
         here = lengths.get(task) if isinstance(lengths, Mapping) else lengths
         if here is not None:

@@ -35,20 +35,26 @@ const errorBars = {
   },
 };
 
-/** A strategy's mark as a canvas that Chart.js stamps at each point. */
+const PUBLISHED = "M8 1l2 5 5 2-5 2-2 5-2-5-5-2 5-2z";
+
+/** A strategy's mark as Chart.js stamps it at each point. */
 function stamp(spec) {
   const { marker, fill: filled } = STRATEGY.get(spec);
+  return stampOf(SHAPES[marker] || SHAPES.o, colourOf(spec), filled);
+}
+
+function stampOf(outline, colour, filled) {
   const ratio = Math.max(1, window.devicePixelRatio || 1);
   const size = 15;
   const canvas = make("canvas", { width: Math.round(size * ratio), height: Math.round(size * ratio) });
   const context = canvas.getContext("2d");
-  const path = new Path2D(SHAPES[marker] || SHAPES.o);
+  const path = new Path2D(outline);
   context.scale((size * ratio) / 16, (size * ratio) / 16);
   context.lineWidth = 1.6;
-  context.strokeStyle = colourOf(spec);
+  context.strokeStyle = colour;
   context.fillStyle = css("--card");
   context.fill(path);
-  context.fillStyle = colourOf(spec);
+  context.fillStyle = colour;
   if (filled === "left") {
     context.save();
     context.beginPath();
@@ -66,6 +72,12 @@ function stamp(spec) {
 function pointsOf(task, axis) {
   return summaryOf(task).filter((row) => known(row[axis]) && known(row.accuracy) && !chartState.hidden.has(row.strategy))
     .map((row) => ({ x: row[axis], y: 100 * row.accuracy, low: 100 * row.accuracy_low, high: 100 * row.accuracy_high, row }));
+}
+
+/** What papers report for the suite; only accuracy and speed are known of them. */
+function publishedOf(task, axis) {
+  return DATA.summary.published_points.filter((row) => row.task === task && known(row[axis]) && known(row.accuracy))
+    .map((row) => ({ x: row[axis], y: 100 * row.accuracy, row }));
 }
 
 /** The staircase that the points nobody beats span, from edge to edge; the oracle is a bound, no competitor. */
@@ -87,8 +99,8 @@ function frameOf(points) {
   const xs = points.map((point) => point.x);
   const [low, high] = [Math.min(...xs), Math.max(...xs)];
   const room = Math.max(1.06, (high / low) ** 0.07);
-  const bottom = Math.floor((Math.min(...points.map((point) => point.low)) - 1) / 5) * 5;
-  const top = Math.ceil((Math.max(...points.map((point) => point.high)) + 1) / 5) * 5;
+  const bottom = Math.floor((Math.min(...points.map((point) => point.low ?? point.y)) - 1) / 5) * 5;
+  const top = Math.ceil((Math.max(...points.map((point) => point.high ?? point.y)) + 1) / 5) * 5;
   return { left: low / room, right: high * room, bottom: Math.max(0, bottom), top: Math.min(100, top) };
 }
 
@@ -96,12 +108,12 @@ function datasets(task, axis, points, frame) {
   const better = SPEEDS[axis].better;
   const found = points.map((point) => ({
     label: point.row.strategy, data: [point], pointStyle: stamp(point.row.strategy), borderColor: colourOf(point.row.strategy),
-    pointRadius: 7, pointHoverRadius: 9, pointHitRadius: 10, showLine: false,
+    pointRadius: 7, pointHoverRadius: 9, pointHitRadius: 10, showLine: false, clip: false,
   }));
-  for (const row of (DATA.summary.published_points || []).filter((each) => each.task === task && known(each[axis]))) {
+  for (const point of publishedOf(task, axis)) {
     found.push({
-      label: `${row.strategy} (published: ${row.source})`, data: [{ x: row[axis], y: 100 * row.accuracy, row }], pointStyle: "circle",
-      borderColor: css("--muted"), backgroundColor: "transparent", borderWidth: 1.5, pointRadius: 6, showLine: false,
+      label: `${point.row.strategy} (published: ${point.row.source})`, data: [point], pointStyle: stampOf(PUBLISHED, css("--muted"), "none"),
+      borderColor: css("--muted"), pointRadius: 7, pointHitRadius: 10, showLine: false, clip: false,
     });
   }
   found.push({
@@ -115,7 +127,7 @@ function lines(item) {
   const { row } = item.raw;
   const axis = byId("chart-axis").value;
   if (!row) return "";
-  if (row.accuracy_low === undefined) return `${item.dataset.label}: ${percent(row.accuracy)} %`;
+  if (row.accuracy_low === undefined) return `${item.dataset.label}: ${percent(row.accuracy)} %, ${SPEEDS[axis].show(row[axis])}`;
   return [
     row.strategy, `accuracy ${percent(row.accuracy)} % (${percent(row.accuracy_low)}–${percent(row.accuracy_high)})`,
     `${SPEEDS[axis].title}: ${SPEEDS[axis].show(row[axis])}`, `NFE ${number(row.nfe)}, TPF ${number(row.tpf_eos, 2)}, ${number(row.tps)} tokens/s`,
@@ -136,7 +148,8 @@ function logTicks(scale) {
 function settings(task, axis) {
   const { title, better, show } = SPEEDS[axis];
   const points = pointsOf(task, axis);
-  const frame = points.length ? frameOf(points) : { left: 1, right: 10, bottom: 0, top: 100 };
+  const shown = [...points, ...publishedOf(task, axis)];
+  const frame = shown.length ? frameOf(shown) : { left: 1, right: 10, bottom: 0, top: 100 };
   const ink = { color: css("--muted"), font: { size: 12 } };
   return {
     type: "scatter",

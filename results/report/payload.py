@@ -136,6 +136,7 @@ def _sample(record: SampleRecord) -> dict[str, Any]:
         "text": record.text,
         "nfe": record.nfe,
         "seconds": plain(record.latency_s),
+        "end": record.tokens_eos,
         "refreshes": record.refresh_steps,
         "ids": record.output_ids,
         "steps": record.commit_step,

@@ -159,8 +159,8 @@ function drawEnvironment() {
 
 function plainText(value) {
   if (value === null || value === undefined) return "–";
-  if (Array.isArray(value)) return value.map(plainText).join("\n");
-  if (typeof value === "object") return Object.entries(value).map(([key, each]) => `${key}: ${plainText(each)}`).join("\n");
+  if (Array.isArray(value)) return !value.length ? "none" : value.map(plainText).join("\n");
+  if (typeof value === "object") return !Object.keys(value).length ? "none" : Object.entries(value).map(([key, each]) => `${key}: ${plainText(each)}`).join("\n");
   return String(value);
 }
 

@@ -63,17 +63,16 @@ async function load() {
 }
 
 const wordOf = (words, id) => (words[id] === undefined ? `⟨${id}⟩` : words[id]);
-const isTerminator = (text) => /^<\|?(endoftext|eot_id|eos|end|pad|im_end)/i.test(text);
-const written = (text) => isTerminator(text) ? "∎" : text.replace(/\r?\n/g, "⏎\n").replace(/\t/g, "⇥\t");
+const written = (text) => text.replace(/\r?\n/g, "⏎\n").replace(/\t/g, "⇥\t");
 
 function pane(spec, sample, first, words) {
-  const ended = sample.ids.findIndex((id) => isTerminator(wordOf(words, id)));
+  const ended = sample.end === null || sample.end >= sample.ids.length ? Infinity : sample.end;
   const tokens = sample.ids.map((id, position) => {
     const text = wordOf(words, id);
     const classes = ["token", shade(sample.confidence[position])];
-    if (ended >= 0 && position >= ended) classes.push("end");
+    if (position >= ended) classes.push("end");
     if (first !== sample && first.ids[position] !== id) classes.push("apart");
-    return make("bdi", { class: classes.join(" "), "data-position": position }, written(text) || "∅");
+    return make("bdi", { class: classes.join(" "), "data-position": position }, id === sample.ids[ended] ? "∎" : written(text) || "∅");
   });
   const [verdict, kind] = VERDICT[sample.mark];
   const facts = make("span", { class: "facts" });

@@ -213,6 +213,18 @@ def test_the_viewer_plays_forwards_and_says_where_strategies_part(report, visit)
     assert "refresh" in page.locator(".pane").nth(2).inner_text()
 
 
+def test_published_points_are_in_the_chart_and_the_table(tmp_path, visit):
+    directory = make_run(tmp_path / "run", {"fixed": (8, 0), "dparallel": (2, 1)}, tasks=("gsm8k",))
+    config = "model: llada-8b-instruct\nprotocol: {name: d3llm}\ngen_length: 256\nlimit: all\n"
+    (directory / "config.yaml").write_text(config)
+    page = visit(page_of(directory))
+    names = page.evaluate("() => chartState.charts[0].data.datasets.map((each) => each.label)")
+    assert "d3LLM (published: d3LLM README (github.com/hao-ai-lab/d3LLM))" in names
+    assert page.evaluate("() => chartState.charts[0].options.scales.x.max") > 9.11
+    row = page.locator("#published-table tr:has-text('d3LLM README')").first.inner_text()
+    assert "72.6" in row
+
+
 def test_divergence_names_the_place_and_who_was_right(tmp_path, visit):
     directory = make_run(tmp_path / "run", {"fixed": (8, 0)}, tasks=("demo-math",), n=1)
     other = sample("confidence", output_ids=[0, 1, 2, 5, 4, 0, 9, 9], correct=False, extracted=None)
