@@ -1,34 +1,16 @@
-"""lm-eval with --model dllm: any generation task, any strategy, any batch, with what the samples cost."""
+"""lm-eval's model dllm: any generation task, any strategy, any batch, with what the samples cost."""
 
-import functools
 import json
 
-import lm_eval.tasks
 import pytest
 from lm_eval import simple_evaluate
 from lm_eval.tasks import TaskManager
 
-from harness.cli import main
 from harness.errors import UserError
 from harness.lm import DiffusionLM, add_costs
 from harness.lm_args import parse_model_args
 from strategies import SpecError
-from tests.checkpoints import write_checkpoint
 
-QUESTIONS = ["the answer", "is it", "the question is not known and the answer is 42", "def add", "a b c"]
-TASK = """\
-task: {name}
-dataset_path: json
-dataset_kwargs: {{data_files: {{test: {data}, train: {data}}}}}
-test_split: test
-training_split: train
-output_type: {kind}
-doc_to_text: "{{{{question}}}}?"
-doc_to_target: "{{{{answer}}}}"
-num_fewshot: {shots}
-generation_kwargs: {{until: [" the", "\\n"], max_gen_toks: {length}, do_sample: false}}
-metric_list: [{{metric: exact_match, aggregation: mean, higher_is_better: true}}]
-"""
 SPECS = (
     "fixed",
     "fixed:steps=6,remasking=margin+prefix-cache",
@@ -38,36 +20,6 @@ SPECS = (
     "few-step",
     "oracle",
 )
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("checkpoint")
-    write_checkpoint(directory, shards=2)
-    return directory
-
-
-@pytest.fixture(scope="module")
-def tasks(tmp_path_factory):
-    """A directory with the generation tasks `toy` and `toy-shots` and the task of choices `toy-choice`."""
-    directory = tmp_path_factory.mktemp("tasks")
-    rows = [{"question": question, "answer": str(at)} for at, question in enumerate(QUESTIONS)]
-    data = directory / "rows.jsonl"
-    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    for name, shots, length in (("toy", 0, 12), ("toy-shots", 2, 8)):
-        text = TASK.format(name=name, data=data, kind="generate_until", shots=shots, length=length)
-        (directory / f"{name}.yaml").write_text(text)
-    choice = TASK.format(name="toy-choice", data=data, kind="multiple_choice", shots=0, length=1)
-    choice = choice.replace("exact_match", "acc").replace('"{{answer}}"', "0")
-    (directory / "toy-choice.yaml").write_text(choice + 'doc_to_choice: ["a", "b"]\n')
-    return directory
-
-
-@pytest.fixture(autouse=True)
-def no_stock_tasks(monkeypatch):
-    """lm-eval's own ten thousand tasks take long to index and are not needed here."""
-    init = functools.partialmethod(TaskManager.__init__, include_defaults=False)
-    monkeypatch.setattr(lm_eval.tasks.TaskManager, "__init__", init)
 
 
 @pytest.fixture
@@ -238,78 +190,3 @@ def test_bad_model_args_are_one_line(text, words):
 def test_a_bad_spec_is_said_before_the_model_loads():
     with pytest.raises(SpecError):
         DiffusionLM(pretrained="/absent", strategy="nonsense")
-
-
-# --- the command -------------------------------------------------------------------------------------------
-
-
-def lm_eval_command(checkpoint, *arguments, args="strategy=confidence:threshold=0.05,block_length=4"):
-    return main(["lm-eval", "--model", "dllm", "--model_args", f"pretrained={checkpoint},{args}", *arguments])
-
-
-def test_the_command_runs_lm_evals_own(checkpoint, tasks, tmp_path, capsys):
-    arguments = ["--tasks", "toy", "--include_path", str(tasks), "--limit", "3", "--batch_size", "2"]
-    arguments += ["--output_path", str(tmp_path), "--log_samples", "--device", "cpu"]
-    args = "strategy=confidence:threshold=0.05+dual-cache,block_length=4"
-    assert lm_eval_command(checkpoint, *arguments, args=args) == 0
-    assert "|nfe" in capsys.readouterr().out
-    (file,) = tmp_path.glob("*/results_*.json")
-    results = json.loads(file.read_text())
-    assert results["config"]["dllm"]["batch_size"] == 2
-    assert results["results"]["toy"]["refresh_nfe,none"] == 3
-    (file,) = tmp_path.glob("*/samples_toy_*.jsonl")
-    samples = [json.loads(line) for line in file.read_text().splitlines()]
-    assert len(samples) == 3
-    assert all(sample["nfe"] >= 3 for sample in samples)
-
-
-def test_run_and_lm_eval_give_the_same_answers(checkpoint, tmp_path):
-    options = ["--limit", "4", "--batch-size", "3", "--gen-length", "24", "--block-length", "8"]
-    spec = "confidence:threshold=0.05+prefix-cache"
-    command = ["run", "--model", str(checkpoint), "--strategies", spec, "--tasks", "demo-gsm8k,demo-math"]
-    assert main([*command, *options, "--device", "cpu", "--output", str(tmp_path / "run")]) == 0
-    lines = (tmp_path / "run" / "samples.jsonl").read_text().splitlines()
-    ours = {(raw["task"], raw["doc_id"]): raw for raw in map(json.loads, lines)}
-
-    arguments = ["--tasks", "demo-gsm8k,demo-math", "--limit", "4", "--apply_chat_template", "--log_samples"]
-    arguments += ["--output_path", str(tmp_path / "lm")]
-    args = f"strategy={spec},gen_length=24,block_length=8,batch_size=2"
-    assert lm_eval_command(checkpoint, *arguments, args=args) == 0
-    theirs = {}
-    for file in (tmp_path / "lm").glob("*/samples_*.jsonl"):
-        task = file.name.removeprefix("samples_").rsplit("_", 1)[0]
-        for sample in map(json.loads, file.read_text().splitlines()):
-            theirs[task, sample["doc_id"]] = sample
-    assert ours.keys() == theirs.keys()
-    for key, sample in theirs.items():
-        assert ours[key]["text"].startswith(sample["resps"][0][0])
-        assert ours[key]["nfe"] == sample["nfe"]
-        assert ours[key]["tokens_scored"] == sample["tokens_scored"]
-        assert ours[key]["correct"] == bool(sample["correct"])
-
-
-def test_a_protocol_in_chat_wants_the_chat_template(checkpoint, capsys):
-    assert lm_eval_command(checkpoint, "--tasks", "demo-gsm8k", "--limit", "1") == 2
-    assert "--apply_chat_template" in capsys.readouterr().err
-
-
-def test_unknown_task(checkpoint, tasks, capsys):
-    assert lm_eval_command(checkpoint, "--tasks", "no-such-task", "--include_path", str(tasks)) == 2
-    error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert error.startswith("error: Tasks not found: no-such-task")
-
-
-def test_unknown_model_argument(capsys):
-    assert lm_eval_command("x", "--tasks", "toy", args="strategi=fixed") == 2
-    assert "strategi" in capsys.readouterr().err
-
-
-def test_data_directory_and_protocol_of_bench_tasks(checkpoint, shared, capsys, tmp_path):
-    arguments = ["--tasks", "bench-gsm8k", "--data", str(shared / "datasets"), "--protocol", "dparallel"]
-    arguments += ["--limit", "2", "--apply_chat_template"]
-    args = "strategy=few-step,gen_length=8"
-    assert lm_eval_command(checkpoint, *arguments, args=args) == 0
-    assert "bench-gsm8k" in capsys.readouterr().out
-    arguments[3] = str(tmp_path)
-    assert lm_eval_command(checkpoint, *arguments, args=args) == 2
-    assert "gsm8k_test.jsonl" in capsys.readouterr().err
