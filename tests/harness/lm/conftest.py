@@ -3,6 +3,7 @@
 import functools
 import json
 
+import lm_eval.evaluator
 import lm_eval.tasks
 import pytest
 from lm_eval.tasks import TaskManager
@@ -49,7 +50,8 @@ def tasks(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def no_stock_tasks(monkeypatch):
-    """lm-eval's own ten thousand tasks take long to index and are not needed here."""
+def lean(monkeypatch):
+    """Leave out what takes lm-eval seconds and matters to no test: its task index, a survey of the machine."""
     init = functools.partialmethod(TaskManager.__init__, include_defaults=False)
     monkeypatch.setattr(lm_eval.tasks.TaskManager, "__init__", init)
+    monkeypatch.setattr(lm_eval.evaluator, "add_env_info", lambda storage: None)
