@@ -51,7 +51,7 @@ def tasks(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def lean(monkeypatch):
-    """Leave out what takes lm-eval seconds and matters to no test: its task index, a survey of the machine."""
+    """Leave out what takes lm-eval seconds and matters to no test: task index, survey of the machine."""
     init = functools.partialmethod(TaskManager.__init__, include_defaults=False)
     monkeypatch.setattr(lm_eval.tasks.TaskManager, "__init__", init)
     monkeypatch.setattr(lm_eval.evaluator, "add_env_info", lambda storage: None)
