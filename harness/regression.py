@@ -22,10 +22,10 @@ DEFAULT_SET: dict[str, Any] = {
     "model": "demo",
     "strategies": "all",
     "tasks": list(DEMO_TASKS),
-    "limit": 8,
-    "batch_size": 8,
+    "limit": 6,
+    "batch_size": 6,
 }
-THREADS = 2  # matrix products are split by the number of threads, and rounding with them
+THREADS = 1  # matrix products are split by the number of threads, and rounding with them
 
 
 def measure(settings: Mapping[str, Any], *, allow_unsandboxed_code: bool = False) -> dict[str, Any]:

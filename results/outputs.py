@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from results import published, report
 from results.comparisons import detectable
 from results.curves import curves, families, tune
@@ -23,6 +25,9 @@ def write_outputs(
     run_dir: str | Path | Sequence[str | Path], output: str | Path | None = None
 ) -> dict[str, Path]:
     """Write summary.csv, summary.json, tradeoff.png/.svg/.csv, figures/ and report.html.
+
+    Where the run asked for a tune fraction, tuned.csv has summary.csv's columns over the problems that no
+    setting was picked on, with each sweep's picked setting alone.
 
     Args:
         run_dir: one run directory, or several that are merged.
@@ -46,6 +51,10 @@ def write_findings(findings: Findings, target: Path) -> dict[str, Path]:
     findings.summary.to_csv(paths["summary"], index=False, lineterminator="\n")
     document = summary_document(findings)
     paths["summary_json"].write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="ascii")
+    if "tuned" in document:
+        paths["tuned"] = target / "tuned.csv"
+        tested = pd.DataFrame(document["tuned"]["rows"], columns=list(findings.summary.columns))
+        tested.to_csv(paths["tuned"], index=False, lineterminator="\n")
     paths |= draw_figures(findings, target)
     paths["report"] = report.write(findings, document, target / "report.html")
     return paths

@@ -85,6 +85,8 @@ def read(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ResultsError(f"{path} does not exist; `regress --update` writes it") from None
+    except OSError as error:
+        raise ResultsError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise ResultsError(f"{path} is not JSON ({error}); `regress --update` rewrites it") from error
     if not isinstance(found, dict) or found.get("version") != VERSION or "cells" not in found:

@@ -128,8 +128,12 @@ function drawCurves() {
   const tuned = DATA.summary.tuned;
   if (tuned) {
     const picked = tuned.picked.filter((each) => each.task === task);
-    byId("curves-notes").append(...picked.map((each) => make("p", {},
-      `Picked on ${each.tune_n} tuning problems: ${each.strategy} (accuracy ${percent(each.tune_accuracy)} %, TPF ${number(each.tune_tpf, 2)} there).`)));
+    byId("curves-notes").append(...picked.map((each) => {
+      const tested = tuned.rows.find((row) => row.task === task && row.strategy === each.strategy);
+      return make("p", {},
+        `${each.strategy} was picked on ${each.tune_n} tuning problems (accuracy ${percent(each.tune_accuracy)} %, TPF ${number(each.tune_tpf, 2)}); `
+        + `on the other ${tested.n} it has ${percent(tested.accuracy)} % (${percent(tested.accuracy_low)}–${percent(tested.accuracy_high)}), TPF ${number(tested.tpf_eos, 2)}.`);
+    }));
   }
 }
 

@@ -10,7 +10,6 @@ from results import write_outputs
 from results.errors import ResultsError
 from results.findings import find, plain
 from results.metrics import SUMMARY_COLUMNS
-from results.outputs import summary_document
 from results.runs import load_run
 from results.table import number, percent, print_summary, times
 from tests.results.conftest import SPECS, make_run, sample
@@ -71,14 +70,18 @@ def test_an_interrupted_run_is_summarised_as_far_as_it_got(tmp_path):
     assert pd.read_csv(write_outputs(directory)["summary"])["n"].tolist() == [3]
 
 
-def test_tuning_is_reported_where_the_run_asked_for_it(tmp_path):
+def test_tuning_is_reported_where_the_run_asked_for_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("results.outputs.draw_figures", lambda findings, target: {})
     directory = make_run(tmp_path / "run", tasks=("a",), n=30)
     with (directory / "config.yaml").open("a") as handle:
         handle.write("tune_fraction: 0.5\n")
-    document = summary_document(find(load_run(directory)))
-    (picked,) = document["tuned"]["picked"]
+    paths = write_outputs(directory)
+    (picked,) = json.loads(paths["summary_json"].read_text())["tuned"]["picked"]
     assert picked["family"] == "confidence:threshold=*"
-    assert {row["strategy"] for row in document["tuned"]["rows"]} >= {picked["strategy"], "fixed"}
+    tested = pd.read_csv(paths["tuned"])
+    assert list(tested.columns[: len(SUMMARY_COLUMNS)]) == SUMMARY_COLUMNS
+    assert set(tested["strategy"]) >= {picked["strategy"], "fixed"}
+    assert tested["n"].unique().tolist() == [30 - picked["tune_n"]]
 
 
 def test_a_directory_that_is_no_run_is_named(tmp_path):

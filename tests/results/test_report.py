@@ -213,6 +213,15 @@ def test_the_viewer_plays_forwards_and_says_where_strategies_part(report, visit)
     assert "refresh" in page.locator(".pane").nth(2).inner_text()
 
 
+def test_a_tuned_setting_is_reported_on_the_problems_it_was_not_picked_on(tmp_path, visit):
+    directory = make_run(tmp_path / "run", tasks=("demo-math",), n=30)
+    with (directory / "config.yaml").open("a") as handle:
+        handle.write("tune_fraction: 0.5\n")
+    page = visit(page_of(directory))
+    assert "was picked on" in page.inner_text("#curves-notes")
+    assert "on the other" in page.inner_text("#curves-notes")
+
+
 def test_published_points_are_in_the_chart_and_the_table(tmp_path, visit):
     directory = make_run(tmp_path / "run", {"fixed": (8, 0), "dparallel": (2, 1)}, tasks=("gsm8k",))
     config = "model: llada-8b-instruct\nprotocol: {name: d3llm}\ngen_length: 256\nlimit: all\n"
