@@ -28,7 +28,7 @@ class Entry:
 CATALOG = {
     entry.name: entry
     for entry in (
-        Entry("demo", "embedded: a few million parameters, trained on the demo suites"),
+        Entry("demo", "a few million parameters, trained on the demo suites"),
         Entry(
             "llada-8b-instruct",
             "LLaDA 8B, instruction-tuned",

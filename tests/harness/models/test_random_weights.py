@@ -20,8 +20,8 @@ def test_the_shapes_are_those_of_the_releases(name):
     assert sum(parameter.numel() for parameter in model.parameters()) == PARAMETERS[name]
 
 
-def test_every_shape_is_covered():
-    assert shapes() == sorted(EXPECTED)
+def test_the_releases_shapes_are_listed():
+    assert set(EXPECTED) <= set(shapes())
 
 
 def test_layers_can_be_fewer():
