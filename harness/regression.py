@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from harness.environment import cpu_model
+from harness.errors import UserError
 from harness.run_config import DEMO_TASKS, RunConfig
 from harness.runner import run
 from results import regress
@@ -35,7 +36,7 @@ def measure(settings: Mapping[str, Any], *, allow_unsandboxed_code: bool = False
         settings: model, strategies (`all` or a list of specs), tasks, limit (problems a task), batch_size.
 
     Raises:
-        UserError: whatever `run` raises it for.
+        UserError: the run was stopped, or whatever else `run` raises it for.
         ResultsError: a sample failed.
     """
     chosen = settings["strategies"]
@@ -52,6 +53,8 @@ def measure(settings: Mapping[str, Any], *, allow_unsandboxed_code: bool = False
             allow_unsandboxed_code=allow_unsandboxed_code,
         )
         outcome = run(config, outputs=False)
+    if outcome.stopped is not None:
+        raise UserError(f"stopped by {outcome.stopped} before the set was done; nothing was compared")
     run_specs = list(dict.fromkeys(record.strategy for record in outcome.records))
     return regress.document(outcome.records, {**settings, "strategies": run_specs}, platform_of())
 

@@ -87,19 +87,16 @@ function svg(tag, attributes, ...children) {
 function markOf(spec) {
   const { marker, fill: filled } = STRATEGY.get(spec);
   const path = SHAPES[marker] || SHAPES.o;
-  const outline = svg("path", { d: path, "stroke-width": 1.6 });
-  const drawing = svg("svg", { viewBox: "0 0 16 16", "aria-hidden": "true" }, outline);
-  const half = svg("path", { d: path, "clip-path": "inset(0 50% 0 0)", "stroke-width": 0 });
-  if (filled === "left") drawing.append(half);
-  const paint = () => {
-    outline.setAttribute("stroke", colourOf(spec));
-    outline.setAttribute("fill", filled === "full" ? colourOf(spec) : "none");
-    half.setAttribute("fill", colourOf(spec));
-  };
-  themeListeners.push(paint);
-  paint();
+  const drawing = svg("svg", { viewBox: "0 0 16 16", "aria-hidden": "true", "data-spec": spec },
+    svg("path", { d: path, "stroke-width": 1.6, fill: filled === "full" ? "currentColor" : "none", stroke: "currentColor" }));
+  if (filled === "left") drawing.append(svg("path", { d: path, "clip-path": "inset(0 50% 0 0)", fill: "currentColor" }));
+  drawing.style.color = colourOf(spec);
   return drawing;
 }
+
+themeListeners.push(() => {
+  for (const drawing of document.querySelectorAll("svg[data-spec]")) drawing.style.color = colourOf(drawing.dataset.spec);
+});
 
 /** The samples of one block, unpacked when first asked for; a promise. */
 const unpacked = new Map();

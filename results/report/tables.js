@@ -60,7 +60,7 @@ function named(spec) {
   const mark = markOf(spec);
   mark.setAttribute("width", "12");
   mark.setAttribute("height", "12");
-  return make("span", {}, mark, " ", name);
+  return make("span", {}, mark, "\u00a0", name);
 }
 
 function verdictCell(row) {

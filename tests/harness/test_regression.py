@@ -2,8 +2,10 @@
 
 import pytest
 
+from harness.errors import UserError
 from harness.models.catalog import DEMO
 from harness.regression import measure
+from harness.runner import Outcome
 from results import regress
 from strategies.base import UnmaskRule
 from strategies.cache import DualCache
@@ -17,13 +19,18 @@ SET = {
     "limit": 4,
     "batch_size": 4,
 }
-pytestmark = pytest.mark.skipif(
-    not (DEMO / "model.safetensors").is_file(), reason="the demo model's weights are not in this checkout"
-)
+
+
+def test_a_set_that_was_stopped_is_not_compared(monkeypatch, tmp_path):
+    monkeypatch.setattr("harness.regression.run", lambda *_, **__: Outcome(tmp_path, [], {}, 1.0, "SIGTERM"))
+    with pytest.raises(UserError, match="stopped by SIGTERM"):
+        measure(SET)
 
 
 @pytest.fixture(scope="module")
 def baseline():
+    if not (DEMO / "model.safetensors").is_file():
+        pytest.skip("the demo model's weights are not in this checkout")
     return measure(SET)
 
 
