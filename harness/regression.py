@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,7 @@ import torch
 
 from harness.environment import cpu_model
 from harness.errors import UserError
+from harness.models.catalog import locate
 from harness.run_config import DEMO_TASKS, RunConfig
 from harness.runner import run
 from results import regress
@@ -56,7 +58,9 @@ def measure(settings: Mapping[str, Any], *, allow_unsandboxed_code: bool = False
     if outcome.stopped is not None:
         raise UserError(f"stopped by {outcome.stopped} before the set was done; nothing was compared")
     run_specs = list(dict.fromkeys(record.strategy for record in outcome.records))
-    return regress.document(outcome.records, {**settings, "strategies": run_specs}, platform_of())
+    return regress.document(
+        outcome.records, {**settings, "strategies": run_specs}, platform_of(), _hash(settings["model"])
+    )
 
 
 def platform_of() -> dict[str, Any]:
@@ -69,6 +73,14 @@ def platform_of() -> dict[str, Any]:
         "torch": torch.__version__,
         "threads": THREADS,
     }
+
+
+def _hash(model: str) -> str:
+    """One hash over the model's weights, adapters and filter."""
+    digest = hashlib.sha256()
+    for path in sorted(locate(model).rglob("*.safetensors")):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 @contextmanager

@@ -36,13 +36,17 @@ class Movement:
 
 
 def document(
-    records: Sequence[SampleRecord], settings: Mapping[str, Any], platform: Mapping[str, Any]
+    records: Sequence[SampleRecord],
+    settings: Mapping[str, Any],
+    platform: Mapping[str, Any],
+    weights: str = "",
 ) -> dict[str, Any]:
     """The baseline that the records make: counts and verdicts of every problem, a cell a strategy x task.
 
     Args:
         settings: what to run again (strategies, tasks, limit and the like).
         platform: what exact counts depend on; the gate is exact only where it is the same.
+        weights: a hash of the model's files.
 
     Raises:
         ResultsError: a sample failed or lacks a count, so that nothing could be held against it.
@@ -58,6 +62,7 @@ def document(
         "version": VERSION,
         "settings": dict(settings),
         "platform": dict(platform),
+        "weights": weights,
         "cells": [_cell(strategy, task, found) for (strategy, task), found in cells.items()],
     }
 
@@ -115,6 +120,9 @@ def compare(baseline: Mapping[str, Any], measured: Mapping[str, Any]) -> list[Mo
     before = {(cell["strategy"], cell["task"]): cell for cell in baseline["cells"]}
     after = {(cell["strategy"], cell["task"]): cell for cell in measured["cells"]}
     found = []
+    old, new = (str(each.get("weights", ""))[:12] for each in (baseline, measured))
+    if old != new:
+        found.append(Movement("all", "all", "weights", old, new, True, "the model's files are others"))
     for key in [*before, *(key for key in after if key not in before)]:
         if key not in after or key not in before:
             gone = key in before

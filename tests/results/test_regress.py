@@ -71,6 +71,12 @@ def test_lost_answers_are_tested_over_a_strategys_tasks():
     assert not any(each.regression for each in regress.compare(now, document()))
 
 
+def test_other_weights_are_named_first():
+    now = document() | {"weights": "f" * 64}
+    (moved,) = regress.compare(document(), now)
+    assert (moved.figure, moved.after, moved.regression) == ("weights", "f" * 12, True)
+
+
 def test_missing_and_new_cells_and_other_problems_are_told():
     now = document()
     gone = now["cells"].pop(0)
