@@ -74,8 +74,8 @@ class Response:
 def read_responses(path: Path, task: Task) -> list[Response]:
     """Every response of a file, or of a run's samples those of the task that were decoded.
 
-    A sample that a run wrote twice, when decoded and when judged, counts once. Raises UserError naming file and
-    line.
+    A sample that a run wrote twice, when decoded and when judged, counts once. Raises UserError naming file
+    and line.
     """
     responses: dict[object, Response] = {}
     for number, row in read_jsonl(path):
