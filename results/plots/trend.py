@@ -21,13 +21,14 @@ def draw(history: pd.DataFrame, path: Path) -> list[Path]:
     """
     commits = list(dict.fromkeys(history["commit"]))[-COMMITS:]
     shown = history[history["commit"].isin(commits)]
-    weighted = shown.assign(right=shown["accuracy"] * shown["n"])
-    by = weighted.groupby(["commit", "strategy"], sort=False)
-    data = pd.DataFrame(
-        {"nfe": by["nfe"].mean(), "accuracy": by["right"].sum() / by["n"].sum()}
-    ).reset_index()
-    marks = style.marks(list(dict.fromkeys(data["strategy"])))
+    judged = shown[shown["accuracy"].notna()]
+    right = (judged["accuracy"] * judged["n"]).groupby([judged["commit"], judged["strategy"]]).sum()
+    asked = judged.groupby(["commit", "strategy"])["n"].sum()
+    forwards = shown.groupby(["commit", "strategy"], sort=False)["nfe"].mean()
+    data = pd.DataFrame({"nfe": forwards, "accuracy": right / asked}).reset_index()
     places = {commit: i for i, commit in enumerate(commits)}
+    data = data.sort_values("commit", key=lambda column: column.map(places), kind="stable")
+    marks = style.marks(list(dict.fromkeys(shown["strategy"])))
     with plt.rc_context(style.RC):
         figure, slots = plt.subplots(1, 2, figsize=(11.4, 4.3), layout="constrained")
         for slot, name, title in zip(
@@ -50,7 +51,8 @@ def draw(history: pd.DataFrame, path: Path) -> list[Path]:
             slot.margins(x=0.05)
         slots[0].set_yscale("log")
         slots[0].yaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
-        slots[0].yaxis.set_minor_formatter(ticker.FormatStrFormatter("%g"))
+        slots[0].yaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
+        slots[0].yaxis.set_minor_locator(ticker.NullLocator())
         slots[1].yaxis.set_major_formatter(ticker.PercentFormatter(1.0, decimals=0))
         handles, names = slots[0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside right upper", fontsize=8.6)
