@@ -21,7 +21,7 @@ from harness.errors import UserError
 from harness.models.config import ModelConfig
 from harness.models.transformer import Block, Denoiser, build
 from harness.tasks.demo import SUITES, generate, gold_response, prompt_text
-from training.pretrain_data import Batch, Noise, Rows, batches, corpus, tokenise
+from training.pretrain_data import Batch, Noise, Rows, batches, corpus, drills, tokenise
 from training.pretrain_eval import Log, Yardstick
 from training.pretrain_optim import Optimiser
 from training.pretrain_tokenizer import TURN_END, save_tokenizer, train_tokenizer
@@ -33,7 +33,7 @@ HELD_OUT = 100  # test problems a suite that the learning curve is measured on
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides the weights; the defaults are the shipped model's."""
+    """Everything that decides the weights; the model card says how the shipped run came to the defaults."""
 
     d_model: int = 128
     n_layers: int = 6
@@ -44,25 +44,32 @@ class Recipe:
     rope_theta: float = 10000.0
     sums: int = 50000  # train problems of each suite with arithmetic
     programs: int = 30000  # and of each suite of programs, whose answers need less of it
-    steps: int = 4300
+    steps: int = 4900
     batch: int = 64
     adam_rate: float = 3e-3
     muon_rate: float = 7e-3
     decay: float = 0.01
     warmup: int = 100
-    cooldown: float = 0.5  # share of the steps over which the rates fall to zero
+    cooldown: float = 0.5  # share of a cycle over which the rates fall to zero
+    first_cycle: int = 3600  # steps after which the rates would be zero, did the third stage not raise them
     uniform: float = 0.3
     padding: float = 0.1
-    long_share: float = 0.1
+    tied: float = 0.6
+    drill: float = 0.3
+    second_stage: int = 1200
+    frontier: float = 0.6
+    third_stage: int = 3500
+    long_share: float = 0.15
     region: int = 128
     block: int = 32
     dtype: str = "bfloat16"
     seed: int = 0
 
     def rate(self, step: int) -> float:
-        """The learning rates' scale at a step: warm-up, plateau, linear fall to zero."""
-        fall = (self.steps - step) / max(1.0, self.cooldown * self.steps)
-        return min(1.0, (step + 1) / self.warmup, fall)
+        """The learning rates' scale at a step: warm-up, plateau, fall; a second fall in the third stage."""
+        cycle = self.first_cycle if step < self.third_stage < self.steps else self.steps
+        fall = (cycle - step) / max(1.0, self.cooldown * cycle)
+        return max(0.0, min(1.0, (step + 1) / self.warmup, fall))
 
 
 def config_json(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
@@ -102,6 +109,7 @@ class Trainer:
         self.step, self.seconds = 0, 0.0
         torch.manual_seed(recipe.seed)
         self.tokenizer, self.rows = prepare(recipe)
+        self.drill = tokenise(self.tokenizer, drills(20000, recipe.seed))
         self.config = config_json(recipe, self.tokenizer)
         self.model = build(ModelConfig.from_json(self.config), getattr(torch, recipe.dtype))
         self.optimiser = Optimiser(self.model, recipe.adam_rate, recipe.muon_rate, recipe.decay)
@@ -112,6 +120,13 @@ class Trainer:
             block=recipe.block,
             uniform=recipe.uniform,
             padding=recipe.padding,
+            tied=recipe.tied,
+            drill=recipe.drill,
+            second_stage=recipe.second_stage,
+            frontier=recipe.frontier,
+            third_stage=recipe.third_stage,
+            numbers=tuple(self.tokenizer.convert_tokens_to_ids([str(n) for n in range(100)])),
+            equals=self.tokenizer.convert_tokens_to_ids("="),
             lengths=LENGTHS,
         )
         self.layer: Callable[..., Tensor] = Block.forward
@@ -139,7 +154,9 @@ class Trainer:
     def train(self, yardstick: Yardstick, log: Log, every: int) -> None:
         """Train to the recipe's last step; log, evaluate and write a checkpoint every `every` steps."""
         recipe, total, seen = self.recipe, 0.0, 0
-        stream = batches(self.rows, recipe.batch, self.noise, recipe.long_share, recipe.seed, self.step)
+        stream = batches(
+            self.rows, self.drill, recipe.batch, self.noise, recipe.long_share, recipe.seed, self.step
+        )
         began = time.perf_counter()
         while self.step < recipe.steps:
             loss = self.loss(next(stream))

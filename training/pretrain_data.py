@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -11,7 +12,11 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from harness.tasks.demo import Doc, generate, gold_response, prompt_text
+from harness.tasks.demo.common import DIGIT, TOP, apply
 from training.pretrain_tokenizer import TURN_END
+
+DRILL_SUMS = 10  # a row
+FRONTIER = 8  # tokens that a frontier row asks for
 
 
 class Rows(NamedTuple):
@@ -37,8 +42,8 @@ class Batch(NamedTuple):
 def encode_prompt(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
     """The prompt's ids behind the chat template, up to where the answer begins."""
     messages = [{"role": "user", "content": text}]
-    text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-    return tokenizer(text, add_special_tokens=False).input_ids
+    rendered = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    return tokenizer(str(rendered), add_special_tokens=False).input_ids
 
 
 def tokenise(tokenizer: PreTrainedTokenizerFast, docs: list[Doc]) -> Rows:
@@ -72,6 +77,16 @@ class Noise:
     uniform: share of rows with one mask ratio over the whole answer; the others keep a clean prefix, mask
         part of the block behind it and all that follows, which is what block-wise decoding shows a model.
     padding: weight of the end-of-text behind an answer in the loss.
+    tied: share of rows that hide numbers by value, every occurrence in the answer or none: a result that
+        the next step repeats must then be computed and cannot be copied.
+    drill: share of batches that are lists of single sums instead of problems; a quarter of it remains in
+        the third stage.
+    second_stage: the batch from which on there are tied rows and drills; before, the format is learned.
+    frontier: share of rows that hide all behind a random place and ask for the next FRONTIER tokens: which
+        step comes next is then told by nothing but the prompt and what is written already.
+    third_stage: the batch from which on there are frontier rows.
+    numbers: ids of the tokens that are numbers.
+    equals: id of the equals sign, behind which results stand.
     lengths: the few lengths batches may have, rising, so that kernels are compiled and memory laid out once.
     """
 
@@ -81,6 +96,13 @@ class Noise:
     block: int
     uniform: float
     padding: float
+    tied: float
+    drill: float
+    second_stage: int
+    frontier: float
+    third_stage: int
+    numbers: tuple[int, ...]
+    equals: int
     lengths: tuple[int, ...]
 
 
@@ -90,8 +112,15 @@ def lay_out(rows: Rows, length: int, pad_id: int) -> Tensor:
     return torch.nn.functional.pad(tokens, (0, length - tokens.shape[1]), value=pad_id)
 
 
-def noise_rows(rows: Rows, length: int, noise: Noise, generator: torch.Generator) -> Batch:
-    """Mask the answers of a batch that is laid out to `length` columns."""
+def noise_rows(
+    rows: Rows,
+    length: int,
+    noise: Noise,
+    generator: torch.Generator,
+    tied: float = 0.0,
+    frontier: float = 0.0,
+) -> Batch:
+    """Mask the answers of a batch that is laid out to `length` columns; shares as Noise explains them."""
     clean, count = lay_out(rows, length, noise.pad_id), len(rows.prompt)
 
     def rand(*shape: int) -> Tensor:
@@ -108,14 +137,65 @@ def noise_rows(rows: Rows, length: int, noise: Noise, generator: torch.Generator
     end = torch.where(everywhere, length, (start // noise.block + 1) * noise.block)
     start = torch.where(everywhere, 0, start)
     inside = (column >= start) & (column < end)
-    drawn = inside & (rand(count, length) < ratio)
+    draws = rand(count, length)
+    if tied:
+        by_value = torch.ones(count, int(clean.max()) + 1)
+        known = torch.tensor([token for token in noise.numbers if token < by_value.shape[1]])
+        by_value[:, known] = rand(count, len(known))
+        draws = torch.where(rand(count, 1) < tied, by_value.gather(1, clean), draws)
+    drawn = inside & (draws < ratio)
     hidden = (drawn | (column >= end)) & (column >= 0)
+    if frontier:
+        cut = (rand(count, 1) * answer).long()
+        chosen = rand(count, 1) < frontier
+        drawn = torch.where(chosen, (column >= cut) & (column < cut + FRONTIER), drawn)
+        hidden = torch.where(chosen, column >= cut, hidden)
     weight = drawn * torch.where(column >= answer, noise.padding, 1.0)
     return Batch(clean.masked_fill(hidden, noise.mask_id), clean, weight)
 
 
+def noise_drill(rows: Rows, length: int, noise: Noise, generator: torch.Generator) -> Batch:
+    """Ask for the results of half the sums of a list; of the other sums most are hidden altogether.
+
+    So a result that is asked for has masks behind it, as in decoding, and only its own operands to go by.
+    """
+    clean = lay_out(rows, length, noise.pad_id)
+    equals = clean == noise.equals
+    result = torch.nn.functional.pad(equals[:, :-1], (1, 0))
+    which = torch.nn.functional.pad(equals[:, :-2], (2, 0)).cumsum(1)  # the sum a column belongs to
+    fate = torch.rand(len(clean), length, generator=generator).gather(1, which)
+    answer = torch.arange(length) >= rows.prompt[:, None]
+    asked = result & (fate < 0.5)
+    hidden = asked | (answer & (fate > 0.6))
+    return Batch(clean.masked_fill(hidden, noise.mask_id), clean, asked.float())
+
+
+def drills(count: int, seed: int) -> list[Doc]:
+    """Lists of single sums in the form of demo-math, every sum of the suites' ranges equally likely."""
+    facts = [
+        (left, op, right)
+        for op, rights in (
+            ("+", range(1, DIGIT + 1)),
+            ("-", range(1, DIGIT + 1)),
+            ("*", range(2, 7)),
+            ("/", (2, 3)),
+        )
+        for left in range(1, TOP + 1)
+        for right in rights
+        if 1 <= apply(op, left, right) <= TOP and (op != "/" or left % right == 0)
+    ]
+    rng = random.Random(seed)
+    docs = []
+    for _ in range(count):
+        asked = rng.sample(facts, DRILL_SUMS)
+        ending = rng.choice((", ", ". ", ".", ", so "))
+        worked = ending.join(f"{left}{op}{right}={apply(op, left, right)}" for left, op, right in asked)
+        docs.append({"problem": "Compute.", "solution": worked + "."})
+    return docs
+
+
 def batches(
-    rows: Rows, size: int, noise: Noise, long_share: float, seed: int, skip: int = 0
+    rows: Rows, drill: Rows, size: int, noise: Noise, long_share: float, seed: int, skip: int = 0
 ) -> Iterator[Batch]:
     """Endless batches of rows of like length; each batch depends on the seed and its number alone.
 
@@ -132,9 +212,20 @@ def batches(
             own = torch.Generator().manual_seed(seed * 7_368_787 + number)
             at = int(order[place])
             chosen = rows.take(index[at * size : (at + 1) * size])
+            later = number >= noise.second_stage
+            share = noise.drill if number < noise.third_stage else noise.drill / 4
+            if later and torch.rand((), generator=own) < share:
+                chosen = drill.take(torch.randint(len(drill.prompt), (size,), generator=own))
+                length = next(width for width in noise.lengths if width >= int(chosen.total.max()))
+                number += 1
+                yield noise_drill(chosen, length, noise, own)
+                continue
             longest = int(chosen.total.max())
             if torch.rand((), generator=own) < long_share:
                 longest = max(longest, int(chosen.prompt.max()) + noise.region)
             length = next(width for width in noise.lengths if width >= min(longest, noise.lengths[-1]))
             number += 1
-            yield noise_rows(chosen, length, noise, own)
+            last = number > noise.third_stage
+            yield noise_rows(
+                chosen, length, noise, own, noise.tied if later else 0.0, noise.frontier if last else 0.0
+            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -54,5 +55,14 @@ def train_tokenizer(texts: Iterable[str], size: int, context: int) -> PreTrained
 
 
 def save_tokenizer(tokenizer: PreTrainedTokenizerFast, directory: Path) -> None:
-    """Write tokenizer.json and tokenizer_config.json with the chat template inside it."""
+    """Write tokenizer.json and tokenizer_config.json, in the form that transformers 4 and 5 both read."""
     tokenizer.save_pretrained(directory, save_jinja_files=False)
+    path = directory / "tokenizer_config.json"
+    config = json.loads(path.read_text())
+    config.pop("backend", None)
+    config |= {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "additional_special_tokens": config.pop("extra_special_tokens", [TURN_END, USER, ASSISTANT]),
+        "chat_template": tokenizer.chat_template,
+    }
+    path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n")

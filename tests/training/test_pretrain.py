@@ -9,21 +9,30 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import PreTrainedTokenizerFast
 
 from harness.errors import UserError
 from harness.models.config import ModelConfig
 from harness.models.transformer import build
 from harness.tasks.demo import SUITES, generate, gold_response, prompt_text
 from training import pretrain
-from training.pretrain_data import Noise, batches, encode_prompt, noise_rows, tokenise
+from training.pretrain_data import (
+    FRONTIER,
+    Noise,
+    batches,
+    drills,
+    encode_prompt,
+    noise_drill,
+    noise_rows,
+    tokenise,
+)
 from training.pretrain_eval import Yardstick
 from training.pretrain_optim import Optimiser
-from training.pretrain_tokenizer import train_tokenizer
+from training.pretrain_tokenizer import save_tokenizer, train_tokenizer
 
-TINY = (
-    "--d-model 32 --n-layers 2 --n-heads 2 --mlp-hidden 64 --sums 120 --programs 120 --batch 8 --warmup 2"
-    " --eager --dtype float32"
-).split()
+SHAPE = {"d-model": 32, "n-layers": 2, "n-heads": 2, "mlp-hidden": 64}
+SIZE = {"sums": 120, "programs": 120, "batch": 8, "warmup": 2, "dtype": "float32"}
+TINY = ["--eager", *(f"--{name}={value}" for name, value in (SHAPE | SIZE).items())]
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +49,23 @@ def rows(tokenizer):
 
 
 def noise_of(tokenizer, **changes) -> Noise:
-    settings = {"region": 128, "block": 32, "uniform": 0.5, "padding": 0.1, "lengths": (64, 128, 192)}
-    return Noise(tokenizer.mask_token_id, tokenizer.pad_token_id, **settings | changes)
+    settings = {
+        "mask_id": tokenizer.mask_token_id,
+        "pad_id": tokenizer.pad_token_id,
+        "region": 128,
+        "block": 32,
+        "uniform": 0.5,
+        "padding": 0.1,
+        "tied": 0.5,
+        "drill": 0.5,
+        "second_stage": 0,
+        "frontier": 0.5,
+        "third_stage": 0,
+        "numbers": tuple(tokenizer.convert_tokens_to_ids([str(number) for number in range(100)])),
+        "equals": tokenizer.convert_tokens_to_ids("="),
+        "lengths": (64, 80, 128, 192),
+    }
+    return Noise(**settings | changes)
 
 
 @pytest.mark.parametrize(
@@ -111,11 +135,45 @@ def test_block_wise_rows_keep_a_clean_prefix_and_hide_all_behind_one_block(token
         assert (batch.noisy[row, prompt : prompt + block * noise.block] != noise.mask_id).all()
 
 
+def test_tied_rows_hide_a_number_everywhere_in_the_answer_or_nowhere(tokenizer, rows):
+    noise = noise_of(tokenizer, uniform=1.0)
+    batch = noise_rows(rows, 192, noise, torch.Generator().manual_seed(0), tied=1.0)
+    answer = torch.arange(192) >= rows.prompt[:, None]
+    for row in range(len(rows.prompt)):
+        for number in noise.numbers:
+            places = answer[row] & (batch.clean[row] == number)
+            assert len(set((batch.noisy[row, places] == noise.mask_id).tolist())) <= 1
+
+
+def test_frontier_rows_hide_all_behind_a_place_and_ask_for_what_comes_next(tokenizer, rows):
+    noise = noise_of(tokenizer)
+    batch = noise_rows(rows, 192, noise, torch.Generator().manual_seed(0), frontier=1.0)
+    for row, prompt in enumerate(rows.prompt.tolist()):
+        first = int((batch.noisy[row] == noise.mask_id).nonzero()[0])
+        assert prompt <= first < int(rows.total[row])
+        assert (batch.noisy[row, first:] == noise.mask_id).all()
+        assert batch.weight[row].nonzero().flatten().tolist() == list(range(first, first + FRONTIER))
+
+
+def test_drills_ask_for_results_whose_own_operands_are_seen(tokenizer, rows):
+    noise = noise_of(tokenizer)
+    drill = tokenise(tokenizer, drills(30, 0))
+    batch = noise_drill(drill, 80, noise, torch.Generator().manual_seed(0))
+    asked = batch.weight > 0
+    assert asked.any()
+    row, place = asked.nonzero(as_tuple=True)
+    assert (batch.noisy[row, place] == noise.mask_id).all()
+    assert (batch.noisy[row, place - 1] == noise.equals).all()
+    for offset in (2, 3, 4):
+        assert (batch.noisy[row, place - offset] == batch.clean[row, place - offset]).all()
+
+
 def test_a_stream_of_batches_continues_where_it_is_told(tokenizer, rows):
     noise = noise_of(tokenizer)
-    whole = batches(rows, 4, noise, 0.3, seed=5)
+    drill = tokenise(tokenizer, drills(30, 0))
+    whole = batches(rows, drill, 4, noise, 0.3, seed=5)
     first = [next(whole) for _ in range(20)]
-    later = batches(rows, 4, noise, 0.3, seed=5, skip=17)
+    later = batches(rows, drill, 4, noise, 0.3, seed=5, skip=17)
     for batch in first[17:]:
         assert torch.equal(batch.noisy, next(later).noisy)
     assert {batch.noisy.shape[1] for batch in first} <= set(noise.lengths)
@@ -144,6 +202,22 @@ def test_the_bound_of_an_ignorant_model_is_the_logarithm_of_the_vocabulary(token
     assert measured["demo-math"]["bound"] == pytest.approx(
         torch.tensor(len(tokenizer)).log().item(), rel=0.05
     )
+
+
+def test_the_rates_fall_twice_and_a_short_run_once():
+    recipe = pretrain.Recipe()
+    before, after = recipe.rate(recipe.third_stage - 1), recipe.rate(recipe.third_stage)
+    assert recipe.rate(1000) == 1.0
+    assert before < 0.1 < 0.5 < after
+    assert recipe.rate(recipe.steps) == 0.0
+    assert pretrain.Recipe(steps=200).rate(200) == 0.0
+
+
+def test_a_saved_tokenizer_is_loaded_with_its_template_and_special_tokens(tokenizer, tmp_path):
+    save_tokenizer(tokenizer, tmp_path)
+    loaded = PreTrainedTokenizerFast.from_pretrained(tmp_path)
+    assert encode_prompt(loaded, "Compute 3+4.") == encode_prompt(tokenizer, "Compute 3+4.")
+    assert set(loaded.all_special_tokens) == set(tokenizer.all_special_tokens)
 
 
 def command(output: Path, *extra: str) -> None:
