@@ -12,7 +12,7 @@ from typing import Any
 from harness.decoding import Generation, decode
 from harness.errors import UserError
 from harness.models.loading import LoadedModel, load_model
-from harness.prepare import prepare
+from harness.prepare import prepare, reference_strategy
 from strategies import Strategy, parse
 from strategies.plugins import load_entry_points, load_file
 
@@ -135,13 +135,9 @@ def decode_with_references(
     loaded: LoadedModel, prompts: Sequence[list[int]], strategy: Strategy, **options: Any
 ) -> list[Generation]:
     """`decode`, after the reference decode where the strategy (the oracle) needs one."""
-    if strategy.unmask.needs_reference:
-        reference = prepare(
-            parse(strategy.unmask.reference),  # type: ignore[attr-defined]
-            loaded,
-            options["gen_length"],
-            options["block_length"],
-        )
+    reference = reference_strategy(strategy)
+    if reference is not None:
+        reference = prepare(reference, loaded, options["gen_length"], options["block_length"])
         quiet = {name: value for name, value in options.items() if name != "on_finish"}
         known = decode(loaded, prompts, reference, **quiet)
         options["references"] = [generation.output_ids for generation in known]
