@@ -113,6 +113,7 @@ class Trainer:
         self.config = config_json(recipe, self.tokenizer)
         self.model = build(ModelConfig.from_json(self.config), getattr(torch, recipe.dtype))
         self.optimiser = Optimiser(self.model, recipe.adam_rate, recipe.muon_rate, recipe.decay)
+        vocabulary = self.tokenizer.get_vocab()
         self.noise = Noise(
             mask_id=self.tokenizer.mask_token_id,
             pad_id=self.tokenizer.pad_token_id,
@@ -125,8 +126,8 @@ class Trainer:
             second_stage=recipe.second_stage,
             frontier=recipe.frontier,
             third_stage=recipe.third_stage,
-            numbers=tuple(self.tokenizer.convert_tokens_to_ids([str(n) for n in range(100)])),
-            equals=self.tokenizer.convert_tokens_to_ids("="),
+            numbers=tuple(vocabulary[str(number)] for number in range(100)),
+            equals=vocabulary["="],
             lengths=LENGTHS,
         )
         self.layer: Callable[..., Tensor] = Block.forward
