@@ -114,7 +114,7 @@ assert os.listdir('HOME') and open('HOME/.bashrc').read()
     + GOOD,
     "see the repository": """
 import os
-assert os.path.exists('REPOSITORY')
+assert os.path.exists('REPOSITORY/pyproject.toml')
 """
     + GOOD,
     "kill the parent": """
