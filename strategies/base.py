@@ -55,8 +55,8 @@ class Proposal:
 
     logits: [N, V] at the positions read, row by row. index: [N] flat place of each in [B, W].
     eligible: [B, W] bool, masked positions of the active block. masked: [B, W] bool, every masked
-    position read. step, entered, offset, width: [B, 1] int64: forwards already spent on the block, masks
-    it held when entered, its first column counted from the generation's, its nominal width.
+    position read. rows: [B, 4] int64, split into step, entered, offset, width: forwards already spent on
+    the block, masks it held when entered, its first column counted from the generation's, nominal width.
     Everything else is computed when first asked for; float64 unless said otherwise.
     """
 
@@ -89,6 +89,11 @@ class Proposal:
             return values.view(shape)
         out = torch.full((shape.numel(),), fill, dtype=values.dtype, device=values.device)
         return out.index_copy_(0, self.index, values).view(shape)
+
+    @cached_property
+    def vouched(self) -> Tensor | None:
+        """[B, W] bool, what the rule believes final, None where it has no say."""
+        return self._rule.vouched(self)
 
     @cached_property
     def _weights(self) -> tuple[Tensor, Tensor, Tensor]:

@@ -199,7 +199,9 @@ class LearnedFilter(UnmaskRule):
 
     def admit(self, p: Proposal, score: Tensor) -> Tensor:
         steps = self.steps.count(p.gen_length) if self.steps else p.gen_length
-        return self.vouched(p) | (rank(score) < quota(p, steps))
+        accepted = p.vouched
+        assert accepted is not None
+        return accepted | (rank(score) < quota(p, steps))
 
 
 @dataclass(frozen=True)

@@ -33,9 +33,11 @@ class Guess:
 
     def at(self, first: int, last: int) -> Guess:
         """Those of columns [first, last)."""
-        parts = (self.token, self.predicted, self.confidence)
+        token, predicted, confidence = (
+            part[:, first:last] for part in (self.token, self.predicted, self.confidence)
+        )
         entropy = self.entropy[:, first:last] if self.entropy is not None else None
-        return Guess(*(part[:, first:last] for part in parts), entropy)
+        return Guess(token, predicted, confidence, entropy)
 
 
 def check(strategy: Strategy) -> None:
@@ -136,8 +138,9 @@ def forward(
             v = torch.cat((old_v[:, :begin], v, old_v[:, last:]), 1)
             kept[layer] = (k, v)
         written.append((k, v))
-        heads = [part.transpose(1, 2) for part in (q, k, v)]
-        out = F.scaled_dot_product_attention(*heads, enable_gqa=q.shape[2] != k.shape[2])
+        gqa = q.shape[2] != k.shape[2]
+        q, k, v = (part.transpose(1, 2) for part in (q, k, v))
+        out = F.scaled_dot_product_attention(q, k, v, enable_gqa=gqa)
         hidden = block.finish(hidden, out.transpose(1, 2).flatten(2))
     logits = model.head(hidden)
     if model.config.shift:

@@ -98,7 +98,7 @@ class Bench:
                     gain = done.samples_per_s / base.samples_per_s
                     extra = {"speedup_over_naive": gain, "same_tokens_and_nfe": equal}
                 told = (f"{gain:.2f}", f"{equal}/{len(plain)}") if plain is not None else ("", "")
-                rows.append((strategy.spec, batch, *_rates(done), *told))
+                rows.append((strategy.spec, str(batch), *_rates(done), *told))
                 kept.append(_row(strategy, batch, _speed(done) | extra))
         head = ("strategy", "batch", "samples/s", "tokens/s", "NFE", "seconds", "over naive", "same")
         self.say(table(f"Throughput, {len(prompts)} samples, {self.repeats} repeats", head, rows))
@@ -123,7 +123,7 @@ class Bench:
     def memory(self, gauge: Gauge) -> None:
         """Peak memory of one decode; asked for alone, because a process' peak does not come down again."""
         if len(self.strategies) != 1 or len(self.batch_sizes) != 1:
-            raise UserError("--memory measures one strategy at one batch size; give one of each")
+            raise UserError("--only memory measures one strategy at one batch size; give one of each")
         strategy, batch = self.strategies[0], self.batch_sizes[0]
         prompts = self.workload.prompts[:batch]
         throughput(self.workload, prompts, strategy, batch, 1)

@@ -77,7 +77,8 @@ def naive_throughput(
     workload: Workload, prompts: Sequence[list[int]], strategy: Strategy, repeats: int
 ) -> tuple[Throughput, list[tuple[list[int], int]]]:
     """The same by the one-sample loop."""
-    references = workload.references(prompts, strategy) or [None] * len(prompts)
+    known = workload.references(prompts, strategy)
+    references: Sequence[list[int] | None] = known if known is not None else [None] * len(prompts)
 
     def run(count: int) -> list[tuple[list[int], int]]:
         return [

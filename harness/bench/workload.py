@@ -57,8 +57,14 @@ class Workload:
         reference = reference_strategy(strategy)
         if reference is None:
             return None
-        lengths = {"gen_length": self.gen_length, "block_length": self.block_length}
-        return [g.output_ids for g in decode(self.model, prompts, self.prepared(reference), **lengths)]
+        known = decode(
+            self.model,
+            prompts,
+            self.prepared(reference),
+            gen_length=self.gen_length,
+            block_length=self.block_length,
+        )
+        return [generation.output_ids for generation in known]
 
 
 def synthetic(lengths: Sequence[int], loaded: LoadedModel, seed: int) -> list[list[int]]:

@@ -15,6 +15,7 @@ from harness.decoding.generation import Generation
 from harness.decoding.region import Region, read_region
 from harness.decoding.request import check_request
 from harness.decoding.sampling import row_noise, seeded
+from harness.models.allocator import keep_freed_memory
 from harness.models.packing import Packed, Segment, pack
 from harness.models.transformer import Denoiser
 from strategies import Proposal, Row, Strategy, Vocabulary
@@ -37,6 +38,8 @@ class Decoder:
         temperature: float = 0.0,
         observe: Observer | None = None,
     ) -> None:
+        if model.device.type == "cpu":
+            keep_freed_memory()
         self.model, self.strategy, self.slots = model, strategy, slots
         self.gen_length, self.temperature, self.observe = gen_length, temperature, observe
         self.block_length = gen_length if strategy.unmask.whole_region else block_length
@@ -146,7 +149,7 @@ class Decoder:
 
     def _download(self, p: Proposal, transfer: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """Committed tokens [B, W] (-1 elsewhere), confidences, columns kept [B]: the step's one sync."""
-        vouched = self.strategy.unmask.vouched(p) if self.strategy.stop.reads_tail else None
+        vouched = p.vouched if self.strategy.stop.reads_tail else None
         keep = self.strategy.stop.cut(p, transfer, vouched)
         committed = torch.where(transfer, p.tokens, -1)
         if committed.device.type == "cpu":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,8 +11,7 @@ from harness.models.packing import Segment
 from strategies import Row
 
 
-@dataclass(frozen=True)
-class Region:
+class Region(NamedTuple):
     """What a step reads: [B, W] from each row's active block on, and where in the packed queries it lies.
 
     slots: [B, 1]. columns, masked, eligible: [B, W]. index: [N] flat places in [B, W]. read: [N] packed
@@ -23,7 +22,7 @@ class Region:
     columns: np.ndarray
     masked: np.ndarray
     eligible: np.ndarray
-    index: np.ndarray
+    index: np.ndarray  # type: ignore[assignment]  # shadows tuple.index, which nothing here calls
     read: np.ndarray
     counts: np.ndarray
 
@@ -43,22 +42,21 @@ def read_region(
     columns between a prediction and where it is read.
     """
     facts = [
-        (row.slot, row.block, row.block_end, row.end, s.first, s.width)
+        (row.slot, row.block, row.block_end, row.end if tail else row.block_end, s.first, s.last)
         for row, s in zip(rows, segments, strict=True)
     ]
-    slots, block, block_end, end, first, width = np.array(facts)[:, :, None].transpose(1, 0, 2)
-    read_end = end if tail else block_end
+    slots, block, block_end, read_end, first, last = np.array(facts)[:, :, None].transpose(1, 0, 2)
     columns = block + np.arange((read_end - block).max())
     masked = masks[slots, columns] & (columns < read_end)
     inside = columns < block_end
     place, offset = (masked | inside if whole_block else masked).nonzero()
-    begin = (width[:, 0].cumsum() - width[:, 0] - first[:, 0])[place]
+    begin = (last - first).cumsum() - last[:, 0]  # where the row's column 0 would lie
     return Region(
         slots=slots,
         columns=columns,
         masked=masked,
         eligible=masked & inside,
         index=place * columns.shape[1] + offset,
-        read=begin + columns[place, offset] - lead,
+        read=begin[place] + columns[place, offset] - lead,
         counts=np.bincount(place, minlength=len(rows)),
     )

@@ -19,7 +19,7 @@ class Rows(NamedTuple):
 
     slot: np.ndarray
     start: np.ndarray
-    count: np.ndarray
+    count: np.ndarray  # type: ignore[assignment]  # shadows tuple.count, which nothing here calls
     begin: np.ndarray
     keys: np.ndarray
 
@@ -49,7 +49,6 @@ class Group(NamedTuple):
 
     def placed(self, tensors: Iterator[Tensor]) -> Group:
         """The same with its arrays taken from `tensors`, where they lie on the device."""
-
         if self.mask is None and isinstance(self.queries, slice) and isinstance(self.keys, slice):
             return self
 

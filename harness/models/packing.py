@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,11 +11,11 @@ from torch import Tensor
 
 from harness.models.attention import Group, Rows, layout
 
+ZERO = np.zeros(1, np.int64)
 ALIGN = 8  # bytes; lets any dtype be viewed at an array's start
 
 
-@dataclass(frozen=True)
-class Segment:
+class Segment(NamedTuple):
     """The queries of one row: columns [first, last), attending to columns [0, keys) of its slot."""
 
     slot: int
@@ -28,8 +28,7 @@ class Segment:
         return self.last - self.first
 
 
-@dataclass(frozen=True)
-class Packed:
+class Packed(NamedTuple):
     """T query columns of a step and the N of them whose predictions are read.
 
     tokens, columns: [T] int64. at: [T] flat store columns (None without a cache). read: [N] indices into
@@ -80,20 +79,21 @@ def pack(
     stored = store_length is not None
     if batched is None:
         batched = device.type != "cpu"
-    slot, first, width, keys = np.array([(s.slot, s.first, s.width, s.keys) for s in segments]).T
+    slot, first, last, keys = np.array(segments).T
+    width = last - first
     ends = width.cumsum()
     begin = ends - width
-    columns = np.arange(ends[-1]) + (first - begin).repeat(width)
-    slots = slot.repeat(width)
+    columns, slots = np.arange(ends[-1]), slot.repeat(width)
+    columns += (first - begin).repeat(width)
     arrays = [canvas[slots, columns], columns, read, *extras]
     if store_length is not None:
         arrays.append(slots * store_length + columns)
     read_ends = read.searchsorted(ends)
-    counts = np.diff(read_ends, prepend=0)
+    read_starts = np.concatenate((ZERO, read_ends[:-1]))
     keys = keys if stored else width
     every = layout(Rows(slot, begin, width, begin, keys), stored, batched)
-    last = layout(Rows(slot, read_ends - counts, counts, begin, keys), stored, batched)
-    indices = [array for group in (*every, *last) for array in group.arrays()]
+    final = layout(Rows(slot, read_starts, read_ends - read_starts, begin, keys), stored, batched)
+    indices = [array for group in (*every, *final) for array in group.arrays()]
     tensors = upload(arrays + indices, device)
     placed = iter(tensors[len(arrays) :])
     packed = Packed(
@@ -101,8 +101,8 @@ def pack(
         columns=tensors[1],
         read=tensors[2],
         at=tensors[len(arrays) - 1] if stored else None,
-        length=int((first + width).max()),
+        length=int(last.max()),
         every=tuple(group.placed(placed) for group in every),
-        last=tuple(group.placed(placed) for group in last),
+        last=tuple(group.placed(placed) for group in final),
     )
     return packed, tensors[3 : 3 + len(extras)]

@@ -16,6 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from harness.errors import UserError
+
 ROOT = Path(__file__).parents[2]
 # Of CPU time. lm-eval's own limits are 5 s for each of its comparisons; this one catches what escapes them.
 TIMEOUT_S = 60.0
@@ -67,8 +69,12 @@ class Worker:
             text=True,
             env={**os.environ, "PYTHONPATH": path},
         )
-        if self._line(START_S).strip() != "ready":
-            raise RuntimeError("the MATH grader did not start; is lm-eval[math] installed?")
+        try:
+            said = self._line(START_S).strip()
+        except TimeoutError:
+            said = ""
+        if said != "ready":
+            raise UserError("the MATH grader does not start; install it with: pip install 'lm-eval[math]'")
 
     def _line(self, timeout_s: float) -> str:
         assert self.process is not None

@@ -125,8 +125,8 @@ MUTATIONS = (
     (
         "the filter's quota dropped",
         UNMASK,
-        "return self.vouched(p) | (rank(score) < quota(p, steps))",
-        "return self.vouched(p)",
+        "return p.vouched | (rank(score) < quota(p, steps))",
+        "return p.vouched",
     ),
     ("the filter is not padded on the right", FILTER, "(0, self.width - n)", "(self.width - n, 0)"),
     ("the mask token may be predicted", BASE, "if (tokens == self.vocabulary.mask_id).any():", "if False:"),

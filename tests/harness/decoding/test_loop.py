@@ -161,6 +161,48 @@ def test_eotp_reads_every_masked_position_and_with_a_cache_the_block_alone(tiny_
     assert cuts
 
 
+@pytest.mark.parametrize("cache", ["", "+prefix-cache", "+dual-cache"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_filter_sees_the_committed_positions_of_its_block_too(tiny_denoiser, strategy, family, cache):
+    views = []
+    decode(
+        tiny_denoiser(family),
+        [[3, 4]],
+        strategy("learn2pd:threshold=0.99,filter=FILTER" + cache),
+        gen_length=8,
+        block_length=4,
+        observe=lambda rows, proposal, transfer: views.append(proposal),
+    )
+    assert any((view.masked[0, :4] == 0).any() for view in views)
+    assert all((view.confidence[0, :4] > 0).all() for view in views)
+
+
+def test_what_a_cut_removes_is_not_committed(tiny_denoiser, strategy):
+    """A forward may choose positions behind the end that its own predictions move to the left."""
+    removed = 0
+    for prompt in ([i, i + 3] for i in range(12)):
+        ends, chosen = [], []
+
+        def observe(rows, proposal, transfer, ends=ends, chosen=chosen):
+            (row,) = rows
+            ends.append(row.end - row.start)
+            chosen.append([row.block - row.start + i for i in transfer[0].nonzero()[:, 0].tolist()])
+
+        (found,) = decode(
+            tiny_denoiser("dream"),
+            [prompt],
+            strategy("confidence:threshold=0.2+eotp"),
+            gen_length=12,
+            block_length=6,
+            observe=observe,
+        )
+        after = [*ends[1:], len(found.output_ids)]
+        for event, choice, end in zip(found.events, chosen, after, strict=True):
+            assert [position for position, _ in event] == [i for i in choice if i < end]
+            removed += sum(i >= end for i in choice)
+    assert removed
+
+
 def test_banned_and_last_end_of_text(tiny_denoiser, prompts, strategy):
     model, options = tiny_denoiser("dream"), {"gen_length": 12, "block_length": 6}
 

@@ -136,6 +136,12 @@ def test_a_grader_that_hangs_or_dies_is_replaced():
     worker.close()
 
 
+def test_a_grader_that_does_not_start_says_what_to_install(monkeypatch):
+    monkeypatch.setattr("harness.tasks.grade_math.START_S", 0)
+    with pytest.raises(UserError, match=r"pip install 'lm-eval\[math\]'"):
+        Worker().grade({**MATH[2], "answer": "7"}, "7")
+
+
 def test_one_grader_serves_a_handful_of_answers():
     grader = MathGrader(workers=2)
     doc = {**MATH[2], "answer": "7"}

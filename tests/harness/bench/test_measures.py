@@ -1,0 +1,87 @@
+"""What the bench reports of shapes it can count itself: windows, floors, lengths, memory."""
+
+import json
+import types
+from pathlib import Path
+
+import pytest
+import torch
+
+from harness.bench.clock import Spread
+from harness.bench.roofline import Roofline, Window
+from harness.bench.steps import step_cost
+from harness.bench.throughput import Gauge, needed
+from harness.bench.workload import Workload, drawn_lengths, file_lengths, synthetic
+from harness.errors import UserError
+from harness.flops import block_weights
+from strategies import parse
+
+
+@pytest.fixture
+def workload(tiny_denoiser):
+    """Three ragged prompts on the tiny model."""
+    model = tiny_denoiser("llada")
+    loaded = types.SimpleNamespace(model=model, config=model.config, tokenizer=None, path=Path("absent"))
+    return Workload(loaded, [[1, 2, 3], [4, 5], [6, 7, 8, 9]], 8, 4)
+
+
+@pytest.mark.parametrize(("spec", "per_row"), [("fixed", 8), ("fixed+dual-cache", 8)])
+def test_a_decodes_steps_are_all_there(workload, spec, per_row):
+    cost = step_cost(workload, parse(spec), 3, Roofline(1e12, 1e12))
+    assert cost.steps == per_row
+    assert cost.rows == 3
+    assert cost.useful_columns == 1.0
+    assert 0 < cost.outside < 1
+    assert cost.forward_ms.median + cost.selection_ms.median < 2 * cost.total_ms.median
+
+
+def test_a_full_windows_columns_are_prompt_and_region(workload):
+    cost = step_cost(workload, parse("fixed"), 3, Roofline(1e12, 1e12))
+    assert cost.columns == sum(len(prompt) + 8 for prompt in workload.prompts)
+
+
+def test_the_floor_is_the_slower_of_arithmetic_and_memory(tiny_config):
+    config = tiny_config("llada")
+    window = Window(columns=10, read=10, keys=0, pairs=0, read_pairs=0)
+    weights = block_weights(config) + config.d_model * config.vocab_rows
+    assert Roofline(1.0, 1e30).floor(config, window, 4) == (2 * weights * 10, "compute")
+    assert Roofline(1e30, 1.0).floor(config, window, 4) == (4 * weights, "memory")
+
+
+def test_what_a_decode_cannot_do_without(tiny_denoiser):
+    model = tiny_denoiser("llada", dtype=torch.float32)
+    weights, kv, logits = needed(model, 2, 10, 6, stored=True)
+    config = model.config
+    assert weights == 4 * sum(p.numel() for p in model.parameters())
+    assert kv == 4 * 2 * config.n_layers * 2 * 10 * config.n_kv_heads * config.head_dim
+    assert logits == 4 * 6 * config.vocab_rows
+    assert needed(model, 2, 10, 6, stored=False)[1] == 0
+
+
+def test_the_gauge_sees_a_buffer_come_and_go():
+    gauge = Gauge(torch.device("cpu"))
+    torch.ones(64 << 20, dtype=torch.uint8)
+    assert gauge.peak() > 32 << 20
+
+
+def test_lengths_follow_the_files_questions(tmp_path):
+    path = tmp_path / "questions.jsonl"
+    texts = ["one two", "one two three four five"]
+    path.write_text("".join(json.dumps({"question": text}) + "\n" for text in texts))
+    short, long, again = file_lengths(path, 3, types.SimpleNamespace(tokenizer=None))
+    assert (long - short, again) == (3, short)
+    path.write_text('{"answer": "no question"}\n')
+    with pytest.raises(UserError, match="line 1"):
+        file_lengths(path, 1, types.SimpleNamespace(tokenizer=None))
+
+
+def test_synthetic_prompts_hold_no_special_token(workload):
+    config = workload.loaded.config
+    prompts = synthetic(drawn_lengths((3, 9), 20, 1), workload.loaded, 1)
+    assert all(3 <= len(prompt) <= 9 for prompt in prompts)
+    assert not {config.mask_id, *config.terminators} & {token for prompt in prompts for token in prompt}
+    assert prompts == synthetic(drawn_lengths((3, 9), 20, 1), workload.loaded, 1)
+
+
+def test_a_spread_is_median_and_extremes():
+    assert Spread.of([3.0, 1.0, 2.0]) == Spread(2.0, 1.0, 3.0)
