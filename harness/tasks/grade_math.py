@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 # Of CPU time. lm-eval's own limits are 5 s for each of its comparisons; this one catches what escapes them.
 TIMEOUT_S = 60.0
 PATIENCE = 10  # how many times as long it may take on a busy machine
+ATTEMPTS = 2  # a worker may have been killed for something else
 START_S = 300.0  # a busy machine has been seen to take a minute
 MEMORY_MB = 4096
 
@@ -35,17 +36,25 @@ class Worker:
 
     def grade(self, doc: dict[str, Any], response: str) -> dict[str, Any]:
         """{"extracted", "metrics"} or {"error"} of one response."""
+        request = json.dumps({"doc": doc, "response": response}) + "\n"
+        for _ in range(ATTEMPTS):
+            try:
+                return json.loads(self._ask(request))
+            except TimeoutError as error:
+                self.close()
+                return {"error": f"the grader was stopped: {error}"}
+            except (OSError, ValueError):  # the process is gone, or went in the middle of its answer
+                self.close()
+        return {"error": "the grader died of this response"}
+
+    def _ask(self, request: str) -> str:
         if self.process is None or self.process.poll() is not None:
             self._start()
         assert self.process is not None
         assert self.process.stdin is not None
-        try:
-            self.process.stdin.write(json.dumps({"doc": doc, "response": response}) + "\n")
-            self.process.stdin.flush()
-            return json.loads(self._line(self.timeout_s))
-        except (OSError, ValueError, TimeoutError) as error:
-            self.close()
-            return {"error": f"the grader was stopped ({error or type(error).__name__})"}
+        self.process.stdin.write(request)
+        self.process.stdin.flush()
+        return self._line(self.timeout_s)
 
     def close(self) -> None:
         """Ends the process."""
