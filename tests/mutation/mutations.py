@@ -35,8 +35,8 @@ MUTATIONS = (
     (
         "positions restart at the query",
         PACKING,
-        "np.arange(ends[-1]) + (first - begin)",
-        "np.arange(ends[-1]) + (0 - begin)",
+        "columns += (first - begin)",
+        "columns += (0 - begin)",
     ),
     (
         "a reused slot keeps the last sample's tokens",
@@ -125,8 +125,8 @@ MUTATIONS = (
     (
         "the filter's quota dropped",
         UNMASK,
-        "return p.vouched | (rank(score) < quota(p, steps))",
-        "return p.vouched",
+        "return accepted | (rank(score) < quota(p, steps))",
+        "return accepted",
     ),
     ("the filter is not padded on the right", FILTER, "(0, self.width - n)", "(self.width - n, 0)"),
     ("the mask token may be predicted", BASE, "if (tokens == self.vocabulary.mask_id).any():", "if False:"),
