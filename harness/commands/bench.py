@@ -35,6 +35,12 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--gen-length", type=int, help="tokens to generate (default: 128 for demo, else 256)")
     parser.add_argument("--block-length", type=int, help="semi-autoregressive block (default: 32)")
     parser.add_argument("--repeats", type=int, default=3, help="measurements a median is taken of")
+    parser.add_argument(
+        "--clock",
+        choices=("wall", "cpu"),
+        default="wall",
+        help="cpu: processor time of this process, for one thread on a machine that others use too",
+    )
     parser.add_argument("--threads", type=int, help="threads of one operation on a CPU")
     parser.add_argument("--seed", type=int, default=0, help="of prompts and random weights")
     parser.add_argument("--dtype", default="auto")
@@ -55,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from harness.bench import roofline
+    from harness.bench.clock import choose_clock
     from harness.bench.run import Bench, check_naive
     from harness.bench.throughput import Gauge
     from harness.environment import describe
@@ -69,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
         check_naive(strategies)
     if len({strategy.adapter for strategy in strategies}) > 1:
         raise UserError("a bench has one set of weights; give strategies of one adapter at a time")
+    choose_clock(args.clock)
     if args.threads:
         torch.set_num_threads(args.threads)
     gauge = Gauge(pick_device(args.device))
@@ -93,6 +101,7 @@ def run(args: argparse.Namespace) -> int:
         bench.memory(gauge)
     head = {
         "model": workload.loaded.name,
+        "clock": args.clock,
         "dtype": workload.loaded.dtype,
         "gen_length": workload.gen_length,
         "block_length": workload.block_length,
