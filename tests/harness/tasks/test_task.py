@@ -1,12 +1,15 @@
 """Tasks: problems, the demo suites, options and the gold answers of the real sets."""
 
+import subprocess
+import sys
+
 import pytest
 
 from harness.errors import UserError
 from harness.tasks import list_tasks, load_task
 from harness.tasks.code_eval import local_code_eval
 from harness.tasks.demo import SUITES, generate, gold_response
-from harness.tasks.grade_math import MathGrader, Worker
+from harness.tasks.grade_math import ROOT, MathGrader, Worker
 from tests.harness.tasks.conftest import MATH
 
 GOLD = {"gsm8k": "answer", "humaneval": "canonical_solution", "mbpp": "code", "math": "solution"}
@@ -140,6 +143,27 @@ def test_a_grader_that_does_not_start_says_what_to_install(monkeypatch):
     monkeypatch.setattr("harness.tasks.grade_math.START_S", 0)
     with pytest.raises(UserError, match=r"pip install 'lm-eval\[math\]'"):
         Worker().grade({**MATH[2], "answer": "7"}, "7")
+
+
+def test_the_graders_alarms_count_processor_time():
+    script = """
+import time
+from harness.tasks.grade_math_worker import count_alarms_in_processor_time, lm_eval_utils
+count_alarms_in_processor_time()
+from math_verify.utils import timeout
+timeout(1)(time.sleep)(1.5)
+print('slept')
+try:
+    with lm_eval_utils().timeout(seconds=1):
+        while True:
+            pass
+except TimeoutError:
+    print('stopped', time.process_time() < 60)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert done.stdout.split() == ["slept", "stopped", "True"]
 
 
 def test_one_grader_serves_a_handful_of_answers():
