@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from results.records import SampleRecord
+from results.records import MEASURED, SampleRecord
 from results.statistics import wilson
 
 NUMERATORS = ("raw", "eos", "scored")
@@ -43,18 +43,6 @@ SUMMARY_COLUMNS = [
 ]
 EXTRA_COLUMNS = ["speedup_baseline", "oracle_share", "flops", "tokens_eos", "peak_memory_bytes", "batch_size"]
 _NAMED = ["strategy", "task", "doc_id", "status", "correct"]
-_MEASURED = [
-    "nfe",
-    "refresh_nfe",
-    "query_tokens",
-    "tokens_raw",
-    "tokens_eos",
-    "tokens_scored",
-    "latency_s",
-    "flops",
-    "peak_memory_bytes",
-    "batch_size",
-]
 
 
 def to_frame(records: Iterable[SampleRecord]) -> pd.DataFrame:
@@ -62,9 +50,9 @@ def to_frame(records: Iterable[SampleRecord]) -> pd.DataFrame:
 
     Texts stay outside: a frame's strings cannot hold every text that a model may write.
     """
-    names = [*_NAMED, *_MEASURED]
+    names = [*_NAMED, *MEASURED]
     frame = pd.DataFrame([[getattr(record, name) for name in names] for record in records], columns=names)
-    for name in _MEASURED:
+    for name in MEASURED:
         frame[name] = pd.to_numeric(frame[name], errors="coerce").astype("float64")
     frame["correct"] = pd.to_numeric(frame["correct"], errors="coerce").astype("float64")
     return frame

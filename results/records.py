@@ -109,7 +109,7 @@ class SampleRecord:
 
 _FIELDS = tuple(each.name for each in dataclasses.fields(SampleRecord))
 _REQUIRED: dict[str, type] = {"strategy": str, "task": str, "doc_id": int}
-_COUNTS = [
+MEASURED = [
     "nfe",
     "refresh_nfe",
     "query_tokens",
@@ -120,8 +120,8 @@ _COUNTS = [
     "flops",
     "peak_memory_bytes",
     "batch_size",
-    "prompt_tokens",
 ]
+_COUNTS = [*MEASURED, "prompt_tokens"]
 _LISTS = ("prompt_ids", "output_ids", "commit_step", "confidence", "refresh_steps")
 
 
