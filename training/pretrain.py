@@ -26,7 +26,7 @@ from training.pretrain_eval import Log, Yardstick
 from training.pretrain_optim import Optimiser
 from training.pretrain_tokenizer import TURN_END, save_tokenizer, train_tokenizer
 
-LENGTHS = (48, 56, 64, 80, 96, 128, 168, 192)
+LENGTHS = (48, 56, 64, 80, 96, 112, 128, 160, 192)
 ARITHMETIC = ("demo-gsm8k", "demo-math")
 HELD_OUT = 100  # test problems a suite that the learning curve is measured on
 
@@ -44,31 +44,28 @@ class Recipe:
     rope_theta: float = 10000.0
     sums: int = 50000  # train problems of each suite with arithmetic
     programs: int = 30000  # and of each suite of programs, whose answers need less of it
-    steps: int = 4900
+    steps: int = 3200
     batch: int = 64
     adam_rate: float = 3e-3
     muon_rate: float = 7e-3
     decay: float = 0.01
     warmup: int = 100
-    cooldown: float = 0.5  # share of a cycle over which the rates fall to zero
-    first_cycle: int = 3600  # steps after which the rates would be zero, did the third stage not raise them
+    cooldown: float = 0.5  # share of the steps over which the rates fall to zero
     uniform: float = 0.3
-    padding: float = 0.1
     tied: float = 0.6
     drill: float = 0.3
-    second_stage: int = 1200
+    second_stage: int = 500
     frontier: float = 0.6
-    third_stage: int = 3500
-    long_share: float = 0.15
+    third_stage: int = 1300
+    full: float = 0.12  # share of batches that leave the whole region for the answer
     region: int = 128
     block: int = 32
-    dtype: str = "bfloat16"
+    dtype: str = "float32"
     seed: int = 0
 
     def rate(self, step: int) -> float:
-        """The learning rates' scale at a step: warm-up, plateau, fall; a second fall in the third stage."""
-        cycle = self.first_cycle if step < self.third_stage < self.steps else self.steps
-        fall = (cycle - step) / max(1.0, self.cooldown * cycle)
+        """The learning rates' scale at a step: warm-up, plateau, linear fall to zero."""
+        fall = (self.steps - step) / max(1.0, self.cooldown * self.steps)
         return max(0.0, min(1.0, (step + 1) / self.warmup, fall))
 
 
@@ -120,7 +117,6 @@ class Trainer:
             region=recipe.region,
             block=recipe.block,
             uniform=recipe.uniform,
-            padding=recipe.padding,
             tied=recipe.tied,
             drill=recipe.drill,
             second_stage=recipe.second_stage,
@@ -156,7 +152,7 @@ class Trainer:
         """Train to the recipe's last step; log, evaluate and write a checkpoint every `every` steps."""
         recipe, total, seen = self.recipe, 0.0, 0
         stream = batches(
-            self.rows, self.drill, recipe.batch, self.noise, recipe.long_share, recipe.seed, self.step
+            self.rows, self.drill, recipe.batch, self.noise, recipe.full, recipe.seed, self.step
         )
         began = time.perf_counter()
         while self.step < recipe.steps:

@@ -72,18 +72,19 @@ def corpus(counts: dict[str, int], split: str, seed: int) -> list[Doc]:
 class Noise:
     """How answers are masked.
 
-    region: generation length that a long batch leaves for the answer, as decoding does.
+    region: generation length of the longest canvas.
     block: block length of the semi-autoregressive patterns.
     uniform: share of rows with one mask ratio over the whole answer; the others keep a clean prefix, mask
         part of the block behind it and all that follows, which is what block-wise decoding shows a model.
-    padding: weight of the end-of-text behind an answer in the loss.
     tied: share of rows that hide numbers by value, every occurrence in the answer or none: a result that
         the next step repeats must then be computed and cannot be copied.
     drill: share of batches that are lists of single sums instead of problems; a quarter of it remains in
         the third stage.
     second_stage: the batch from which on there are tied rows and drills; before, the format is learned.
-    frontier: share of rows that hide all behind a random place and ask for the next FRONTIER tokens: which
-        step comes next is then told by nothing but the prompt and what is written already.
+    frontier: share of rows that hide all behind a random place and ask for the next FRONTIER tokens or for
+        the rest of the block: which step comes next, and where the answer ends, is then told by nothing but
+        the prompt and what is written already. Half of them show the block's last part: decoding often fills
+        the end of a block, and then the hole before it.
     third_stage: the batch from which on there are frontier rows.
     numbers: ids of the tokens that are numbers.
     equals: id of the equals sign, behind which results stand.
@@ -95,7 +96,6 @@ class Noise:
     region: int
     block: int
     uniform: float
-    padding: float
     tied: float
     drill: float
     second_stage: int
@@ -119,15 +119,21 @@ def noise_rows(
     generator: torch.Generator,
     tied: float = 0.0,
     frontier: float = 0.0,
+    canvas: int | None = None,
 ) -> Batch:
-    """Mask the answers of a batch that is laid out to `length` columns; shares as Noise explains them."""
+    """Mask the answers of a batch that is laid out to `length` columns; shares as Noise explains them.
+
+    canvas: generation length of this batch (default: the whole region); what an answer has behind it is cut.
+    Every masked position counts alike: a weight that depends on the token, such as a smaller one for
+    end-of-text, would teach wrong probabilities of where an answer ends.
+    """
     clean, count = lay_out(rows, length, noise.pad_id), len(rows.prompt)
 
     def rand(*shape: int) -> Tensor:
         return torch.rand(*shape, generator=generator)
 
     column = torch.arange(length) - rows.prompt[:, None]
-    answer = (rows.total - rows.prompt)[:, None]
+    answer = (rows.total - rows.prompt)[:, None].clamp(max=canvas or noise.region)
     # Half of the rows mask no more than half, where sums with both operands in sight are most frequent.
     ratio = (rand(count, 1) * torch.where(rand(count, 1) < 0.5, 0.5, 1.0)).clamp(min=1e-3)
     everywhere = rand(count, 1) < noise.uniform
@@ -148,10 +154,13 @@ def noise_rows(
     if frontier:
         cut = (rand(count, 1) * answer).long()
         chosen = rand(count, 1) < frontier
-        drawn = torch.where(chosen, (column >= cut) & (column < cut + FRONTIER), drawn)
-        hidden = torch.where(chosen, column >= cut, hidden)
-    weight = drawn * torch.where(column >= answer, noise.padding, 1.0)
-    return Batch(clean.masked_fill(hidden, noise.mask_id), clean, weight)
+        last = (cut // noise.block + 1) * noise.block
+        shown = torch.where(rand(count, 1) < 0.5, cut + 1 + (rand(count, 1) * (last - cut)).long(), last)
+        asked = torch.where(rand(count, 1) < 0.5, cut + FRONTIER, last)
+        ahead = (column >= cut) & ((column < shown) | (column >= last))
+        drawn = torch.where(chosen, ahead & (column < asked), drawn)
+        hidden = torch.where(chosen, ahead, hidden)
+    return Batch(clean.masked_fill(hidden, noise.mask_id), clean, drawn.float())
 
 
 def noise_drill(rows: Rows, length: int, noise: Noise, generator: torch.Generator) -> Batch:
@@ -195,18 +204,19 @@ def drills(count: int, seed: int) -> list[Doc]:
 
 
 def batches(
-    rows: Rows, drill: Rows, size: int, noise: Noise, long_share: float, seed: int, skip: int = 0
+    rows: Rows, drill: Rows, size: int, noise: Noise, full: float, seed: int, skip: int = 0
 ) -> Iterator[Batch]:
-    """Endless batches of rows of like length; each batch depends on the seed and its number alone.
+    """Endless batches of prompts of like length; each batch depends on the seed and its number alone.
 
-    A share of the batches leaves the whole generation region for the answer, the others little more than
-    the longest answer, since most of a full region is end-of-text that is soon learned.
+    A share `full` of the batches leaves the whole generation region for the answer, the others some blocks of
+    it, for speed. How many is drawn without regard to the answers: a canvas that just fits them would tell
+    the model where they end, which it must learn from the prompt.
     """
     group, number = 16, skip
     while True:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + number // group)
         index = torch.randint(len(rows.prompt), (group * size,), generator=generator)
-        index = index[rows.total[index].argsort()]
+        index = index[rows.prompt[index].argsort()]
         order = torch.randperm(group, generator=generator)
         for place in range(number % group, group):
             own = torch.Generator().manual_seed(seed * 7_368_787 + number)
@@ -220,12 +230,19 @@ def batches(
                 number += 1
                 yield noise_drill(chosen, length, noise, own)
                 continue
-            longest = int(chosen.total.max())
-            if torch.rand((), generator=own) < long_share:
-                longest = max(longest, int(chosen.prompt.max()) + noise.region)
-            length = next(width for width in noise.lengths if width >= min(longest, noise.lengths[-1]))
+            canvas = noise.region
+            if torch.rand((), generator=own) >= full:
+                canvas = noise.block * int(torch.randint(1, noise.region // noise.block, (), generator=own))
+            longest = int(chosen.prompt.max()) + canvas
+            length = next(width for width in noise.lengths if width >= longest)
+            last = number >= noise.third_stage
             number += 1
-            last = number > noise.third_stage
             yield noise_rows(
-                chosen, length, noise, own, noise.tied if later else 0.0, noise.frontier if last else 0.0
+                chosen,
+                length,
+                noise,
+                own,
+                noise.tied if later else 0.0,
+                noise.frontier if last else 0.0,
+                canvas,
             )

@@ -35,7 +35,7 @@ def defined(rng: random.Random) -> Draft:
         s = step(rng, left)
         right, shown = s.right, str(s.right)
         earlier = [i for i in range(index - 1) if values[i] <= DIGIT]
-        if earlier and rng.random() < 0.35:
+        if earlier and rng.random() < 0.15:
             pick = rng.choice(earlier)
             for op, result in (("+", left + values[pick]), ("-", left - values[pick])):
                 if 1 <= result <= TOP and op != "*":

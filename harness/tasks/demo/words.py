@@ -51,9 +51,10 @@ def explained(rng: random.Random) -> Draft:
     told = _told(name, clauses)
     question = f"Explain each step. {name} has {steps[0].left} {item}. {told} How many {item} are left?"
     worked = " ".join(
-        f"{name} {clause}, so {s}. Now {name} has {s.result} {item}."
+        f"Then {clause}, so {s}. Now there are {s.result} {item}."
         for clause, s in zip(clauses, steps, strict=True)
     )
+    worked = f"Start with {steps[0].left} {item}. {worked}"
     return _draft("running", steps, question, worked)
 
 
@@ -62,9 +63,9 @@ def compared(rng: random.Random) -> Draft:
     count = rng.choice((2, 3, 3, 4, 4, 5))
     people, item = rng.sample(NAMES, count + 1), rng.choice(ITEMS)
     held = [rng.randint(2, 12)]
-    steps, told, worked = [], [f"{people[0]} has {held[0]} {item}."], [f"{people[0]}: {held[0]}."]
+    steps, told, worked = [], [f"{people[0]} has {held[0]} {item}."], [f"Start: {held[0]}."]
     for index in range(count):
-        base = index if rng.random() < 0.7 else rng.randrange(index + 1)
+        base = index if rng.random() < 0.85 else rng.randrange(index + 1)
         s = step(rng, held[base])
         relation = {"+": "more than", "-": "fewer than", "*": "times as many as"}[s.op]
         told.append(f"{people[index + 1]} has {s.right} {relation} {people[base]}.")
@@ -106,4 +107,4 @@ def grouped(rng: random.Random) -> Draft:
 
 def make(rng: random.Random) -> Draft:
     """One problem of a template chosen at random."""
-    return rng.choices((running, compared, grouped, explained), (40, 27, 25, 8))[0](rng)
+    return rng.choices((running, compared, grouped, explained), (38, 27, 23, 12))[0](rng)
