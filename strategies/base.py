@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from strategies.errors import SpecError
+
+SCANNED = 1 << 23  # logits exponentiated at once
 
 
 @dataclass
@@ -50,10 +52,19 @@ class Vocabulary:
     terminators: tuple[int, ...]
 
 
+class Statistics(NamedTuple):
+    """Of each position read, [N] float64: the confidence of the token to commit, the sum of exp(logit - peak)
+    and the mean of logit - peak under the softmax (None where nobody asked for it)."""
+
+    confidence: Tensor
+    total: Tensor
+    mean: Tensor | None = None
+
+
 class Proposal:
     """What the denoiser proposes for the region each row reads, from its active block's first column on.
 
-    logits: [N, V] at the positions read, row by row. index: [N] flat place of each in [B, W].
+    logits: [N, V] at the positions read, row by row, in any precision. index: [N] flat place of each in [B, W].
     eligible: [B, W] bool, masked positions of the active block. masked: [B, W] bool, every masked
     position read. rows: [B, 4] int64, split into step, entered, offset, width: forwards already spent on
     the block, masks it held when entered, its first column counted from the generation's, nominal width.
@@ -95,44 +106,52 @@ class Proposal:
         """[B, W] bool, what the rule believes final, None where it has no say."""
         return self._rule.vouched(self)
 
-    @cached_property
-    def _weights(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Unnormalised probabilities [N, V], their sums [N] and the logits' peaks [N].
+    def _scan(self, entropy: bool) -> Statistics:
+        """What one pass over the logits tells; `entropy`: its mean logit too.
 
-        Exponentials in the logits' own precision (float32 or wider), sums in float64: near 1 a
-        confidence is 1 - (a sum of small terms), which this keeps to full relative accuracy.
+        Exponentials in float32 or wider, sums in float64: near 1 a confidence is 1 - (a sum of small
+        terms), which this keeps to full relative accuracy. A few rows at a time, so that the logits
+        themselves stay the only large buffer.
         """
-        muted = self._rule.muted(self.vocabulary)
-        for token in self._rule.banned(self.vocabulary):
-            self.logits[:, token] = torch.finfo(self.logits.dtype).min / 4
-        if muted:
-            _ = self.best  # a muted token may be predicted; only its confidence is taken away
+        chosen = self._chosen  # before anything is muted: a muted token may be predicted
+        if muted := self._rule.muted(self.vocabulary):
             self.logits[:, list(muted)] = torch.finfo(self.logits.dtype).min / 4
-        peak = self.logits.amax(-1)
-        weights = (self.logits - peak[:, None]).exp_()
-        return weights, weights.sum(-1, dtype=torch.float64), peak
+        rows = max(1, SCANNED // self.logits.shape[1])
+        parts = []
+        for logits, picked in zip(self.logits.split(rows), chosen[:, None].split(rows), strict=True):
+            wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+            shifted = wide - wide.amax(-1, keepdim=True)
+            weights = shifted.exp() if entropy else shifted.exp_()
+            total = weights.sum(-1, dtype=torch.float64)
+            found = [weights.gather(1, picked)[:, 0].double() / total, total]
+            if entropy:
+                found.append(weights.mul_(shifted).sum(-1, dtype=torch.float64) / total)
+            parts.append(found)
+        return Statistics(*(torch.cat(part) for part in zip(*parts, strict=True)))
+
+    @cached_property
+    def _statistics(self) -> Statistics:
+        return self._scan(entropy=False)
 
     @cached_property
     def best(self) -> Tensor:
         """[N] predicted tokens; the mask token itself is never a prediction."""
         for token in self._rule.banned(self.vocabulary):
             self.logits[:, token] = torch.finfo(self.logits.dtype).min / 4
-        if self._temperature == 0:
-            if self.logits.device.type != "cpu":
-                return self._unmasked_logits.argmax(-1)
-            tokens = self.logits.numpy().argmax(-1)  # vectorised, unlike torch's on a CPU
-            if (tokens == self.vocabulary.mask_id).any():
-                tokens = self._unmasked_logits.numpy().argmax(-1)
-            return torch.from_numpy(tokens)
-        assert self._noise is not None
-        gumbel = self._noise("gumbel", self.logits.shape[1])
-        return (self._unmasked_logits.double() + self._temperature * gumbel).argmax(-1)
+        mask_column = self.logits[:, self.vocabulary.mask_id].clone()
+        self.logits[:, self.vocabulary.mask_id] = -torch.inf
+        found = self._argmax()
+        self.logits[:, self.vocabulary.mask_id] = mask_column
+        return found
 
-    @property
-    def _unmasked_logits(self) -> Tensor:
-        return self.logits.index_fill(
-            1, torch.tensor([self.vocabulary.mask_id], device=self.logits.device), -torch.inf
-        )
+    def _argmax(self) -> Tensor:
+        if self._temperature > 0:
+            assert self._noise is not None
+            gumbel = self._noise("gumbel", self.logits.shape[1])
+            return (self.logits.double() + self._temperature * gumbel).argmax(-1)
+        if self.logits.device.type == "cpu" and self.logits.dtype != torch.bfloat16:
+            return torch.from_numpy(self.logits.numpy().argmax(-1))  # vectorised, unlike torch's on a CPU
+        return self.logits.argmax(-1)
 
     @cached_property
     def _chosen(self) -> Tensor:
@@ -146,24 +165,21 @@ class Proposal:
     @cached_property
     def confidence(self) -> Tensor:
         """[B, W] probability of the token to commit (untempered softmax over the whole vocabulary)."""
-        chosen = self._chosen
-        weights, total, _ = self._weights
-        return self.spread(weights.gather(1, chosen[:, None])[:, 0].double() / total)
+        return self.spread(self._statistics.confidence)
 
     @cached_property
     def entropy(self) -> Tensor:
         """[B, W] entropy of the prediction in nats."""
-        weights, total, peak = self._weights
-        shifted = self.logits - peak[:, None]
-        mean = (weights * shifted).sum(-1, dtype=torch.float64) / total
-        return self.spread(total.log() - mean)
+        self._statistics = found = self._scan(entropy=True)
+        assert found.mean is not None
+        return self.spread(found.total.log() - found.mean)
 
     @cached_property
     def margin(self) -> Tensor:
         """[B, W] probability of the best token minus that of the second."""
-        weights, total, _ = self._weights
-        top = weights.topk(2, -1).values.double()
-        return self.spread((top[:, 0] - top[:, 1]) / total)
+        total = self._statistics.total
+        top = self.logits.topk(2, -1).values.to(torch.promote_types(self.logits.dtype, torch.float32))
+        return self.spread((1 - (top[:, 1] - top[:, 0]).exp().double()) / total)
 
     @cached_property
     def uniform(self) -> Tensor:

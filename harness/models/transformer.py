@@ -162,12 +162,14 @@ class Denoiser(nn.Module):
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits [N, V] of final hidden states [N, d_model], in at least float32."""
+        out = self._project(hidden)
+        return out.float() if out.dtype in (torch.bfloat16, torch.float16) else out
+
+    def _project(self, hidden: Tensor) -> Tensor:
         hidden = self.get_submodule(self.names.norm)(hidden)
         if self.config.tied:
-            out = F.linear(hidden, self.embedding.weight)
-        else:
-            out = self.get_submodule(self.names.head)(hidden)
-        return out.float() if out.dtype in (torch.bfloat16, torch.float16) else out
+            return F.linear(hidden, self.embedding.weight)
+        return self.get_submodule(self.names.head)(hidden)
 
     def logits(self, tokens: Tensor, lengths: Tensor | None = None, read: Tensor | None = None) -> Tensor:
         """Logits that predict the token at each position, by a plain full forward; differentiable.
@@ -195,7 +197,7 @@ class Denoiser(nn.Module):
         return x
 
     def forward_packed(self, step: Packed, kv: KVStore | None) -> Tensor:
-        """Logits [N, V] at the packed columns `step.read`, of one decode step.
+        """Logits [N, V] at the packed columns `step.read`, of one decode step, in the model's dtype.
 
         With a store, the keys and values of the queried columns are written at their own columns and
         every row attends to its slot's columns [0, keys); without one, rows attend among their queries.
@@ -214,7 +216,7 @@ class Denoiser(nn.Module):
             groups = step.last if layer == last else step.every
             attended = attend(q, k, v, groups, kv is not None, gqa).flatten(1)
             x = block.finish(x[step.read] if layer == last else x, attended)
-        return self.head(x)
+        return self._project(x)
 
 
 def attach(module: nn.Module, path: str, child: nn.Module) -> None:

@@ -37,6 +37,23 @@ def test_statistics_are_those_of_the_softmax(propose, dtype):
         )
 
 
+@pytest.mark.parametrize("first", ["entropy", "confidence"])
+def test_statistics_taken_in_parts_and_in_any_order_are_the_same(propose, monkeypatch, first):
+    at_once = propose(DISTRIBUTIONS)
+    monkeypatch.setattr("strategies.base.SCANNED", 17)  # two rows of eight at a time
+    in_parts = propose(DISTRIBUTIONS)
+    getattr(in_parts, first)
+    for name in ("tokens", "confidence", "entropy", "margin"):
+        assert torch.equal(getattr(in_parts, name), getattr(at_once, name))
+
+
+def test_bfloat16_logits_give_the_statistics_of_their_float32_values(propose):
+    narrow, wide = propose(DISTRIBUTIONS, dtype=torch.bfloat16), propose(DISTRIBUTIONS, dtype=torch.float32)
+    wide.logits.copy_(narrow.logits)
+    for name in ("tokens", "confidence", "entropy", "margin"):
+        assert torch.equal(getattr(narrow, name), getattr(wide, name))
+
+
 def test_a_confidence_near_one_keeps_its_distance_from_one(propose):
     """In float32 a softmax rounds to 1; what a threshold of 0.9999999 must tell apart is 1 - confidence."""
     for rest in (1e-6, 1e-8):
