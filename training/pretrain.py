@@ -44,7 +44,7 @@ class Recipe:
     rope_theta: float = 10000.0
     sums: int = 50000  # train problems of each suite with arithmetic
     programs: int = 30000  # and of each suite of programs, whose answers need less of it
-    steps: int = 3200
+    steps: int = 2600
     batch: int = 64
     adam_rate: float = 3e-3
     muon_rate: float = 7e-3
@@ -56,7 +56,7 @@ class Recipe:
     drill: float = 0.3
     second_stage: int = 500
     frontier: float = 0.6
-    third_stage: int = 1300
+    third_stage: int = 1200
     full: float = 0.12  # share of batches that leave the whole region for the answer
     region: int = 128
     block: int = 32

@@ -31,9 +31,9 @@ class RMSNorm(nn.Module):
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary embedding of x [..., T, H, D] with cos, sin [T, 1, D/2], in at least float32."""
-    first, second = x.to(cos.dtype).chunk(2, -1)
-    return torch.cat((first * cos - second * sin, second * cos + first * sin), -1).to(x.dtype)
+    """Rotary embedding of x [..., T, H, D] with the tables of `Denoiser.rope`, in at least float32."""
+    wide = x.to(cos.dtype)
+    return torch.addcmul(wide * cos, wide.roll(x.shape[-1] // 2, -1), sin).to(x.dtype)
 
 
 def matmul_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
@@ -143,7 +143,11 @@ class Denoiser(nn.Module):
         return KVStore(self.config, slots, length, self.dtype, self.device)
 
     def rope(self, length: int) -> tuple[Tensor, Tensor]:
-        """cos and sin, each [>= length, 1, head_dim / 2], in at least float32."""
+        """cos and sin, each [>= length, 1, head_dim], in at least float32.
+
+        Both halves of a head hold the same angles; sin is negative in the first, so that x * cos +
+        (x with its halves exchanged) * sin is the rotation.
+        """
         dtype = torch.promote_types(self.dtype, torch.float32)
         held = self._rope
         if (
@@ -157,7 +161,8 @@ class Denoiser(nn.Module):
                 angles = torch.arange(max(length, 512), device=self.device, dtype=dtype)[:, None] * (
                     self.config.rope_theta ** (-half / self.config.head_dim)
                 )
-                held = self._rope = (angles.cos()[:, None], angles.sin()[:, None])
+                cos, sin = angles.cos()[:, None], angles.sin()[:, None]
+                held = self._rope = (torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1))
         return held
 
     def head(self, hidden: Tensor) -> Tensor:
