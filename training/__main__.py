@@ -8,7 +8,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from harness.errors import UserError
+from harness.errors import UserError, mendable
 
 COMMANDS = {
     "pretrain": ("training.pretrain", "train the embedded demo model from scratch"),
@@ -42,9 +42,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (UserError, ValueError) as error:
         # The specs' and records' errors are ValueErrors of packages that do not know the harness.
         if isinstance(error, UserError) or type(error).__module__ in ("strategies.errors", "results.errors"):
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
             return 2
         raise
+    except OSError as error:
+        line = mendable(error)
+        if line is None:
+            raise
+        print(f"error: {line}", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":
