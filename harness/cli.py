@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from harness.errors import UserError
+from harness.errors import UserError, mendable
 from results.errors import ResultsError
 from strategies.errors import SpecError
 
@@ -44,6 +44,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
+    except OSError as error:
+        line = mendable(error)
+        if line is None:
+            raise
+        print(f"error: {line}", file=sys.stderr)
+        return USER_MISTAKE
 
 
 def _dispatch(arguments: list[str]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,11 +55,9 @@ def read_prompts(path: Path) -> list[Prompt]:
     Raises UserError that names the line of the first that is broken.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_bytes().split(b"\n")  # not splitlines: a JSON string may hold U+2028
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8: {error.reason} at byte {error.start}") from error
     prompts = [
         _prompt(line, f"{path}, line {number}") for number, line in enumerate(lines, 1) if line.strip()
     ]
@@ -67,11 +66,11 @@ def read_prompts(path: Path) -> list[Prompt]:
     return prompts
 
 
-def _prompt(line: str, where: str) -> Prompt:
+def _prompt(line: bytes, where: str) -> Prompt:
     try:
         raw = json.loads(line)
-    except ValueError as error:
-        raise UserError(f"{where}: not JSON ({error})") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{where}: not JSON in UTF-8 ({error})") from error
     if not isinstance(raw, dict) or "id" not in raw:
         raise UserError(f'{where}: not an object with "id"')
     text, ids = raw.get("prompt"), raw.get("prompt_ids")
@@ -91,8 +90,8 @@ def generate(request: Request) -> None:
 
     Raises UserError or SpecError before anything is decoded where the request cannot be met.
     """
-    if request.temperature < 0 or request.batch_size < 1:
-        raise UserError("--temperature must be at least 0 and --batch-size at least 1")
+    if not 0 <= request.temperature < math.inf or request.batch_size < 1:
+        raise UserError("--temperature must be finite and at least 0, and --batch-size at least 1")
     load_entry_points()
     for plugin in request.plugins:
         load_file(plugin)
@@ -100,7 +99,9 @@ def generate(request: Request) -> None:
     prompts = read_prompts(request.source)
     _check_writable(request.target)
     loaded = load_model(request.model, dtype=request.dtype, device=request.device, adapter=strategy.adapter)
-    gen_length = request.gen_length or (DEMO_GEN_LENGTH if request.model == "demo" else GEN_LENGTH)
+    gen_length = request.gen_length
+    if gen_length is None:
+        gen_length = DEMO_GEN_LENGTH if request.model == "demo" else GEN_LENGTH
     block_length = request.block_length if request.block_length is not None else min(BLOCK_LENGTH, gen_length)
     strategy = prepare(strategy, loaded, gen_length, block_length)
     ids = [_ids(prompt, loaded, request.raw) for prompt in prompts]

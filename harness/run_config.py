@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,8 +72,8 @@ class RunConfig:
             for number in value.values() if isinstance(value, dict) else (value,):
                 if isinstance(number, int) and number < 1:
                     raise UserError(f"{flag(name)} is {number}; it must be at least 1")
-        if self.temperature < 0:
-            raise UserError(f"--temperature is {self.temperature:g}; it must be at least 0")
+        if not 0 <= self.temperature < math.inf:
+            raise UserError(f"--temperature is {self.temperature:g}; it must be finite and at least 0")
         if not 0 <= self.tune_fraction < 1:
             raise UserError(
                 f"--tune-fraction is {self.tune_fraction:g}; it must be at least 0 and less than 1"

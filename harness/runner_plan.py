@@ -130,7 +130,8 @@ def choose_strategies(
             continue
         chosen[spec] = strategy
     if not chosen:
-        raise UserError("none of the strategies of `all` can run with these settings; name one to see why")
+        spec, reason = next(iter(dropped.items()))
+        raise UserError(f"none of the strategies of `all` can run with these settings; {spec}: {reason}")
     return tuple(chosen.values()), dropped
 
 

@@ -28,10 +28,10 @@ def load_file(path: str | Path) -> None:
     sys.modules[name] = module  # dataclasses look their module up there
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         if isinstance(error, SpecError):
-            raise
+            raise SpecError(f"{path}: {error}") from error
         raise SpecError(f"plug-in {path} failed: {type(error).__name__}: {error}") from error
 
 

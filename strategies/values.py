@@ -23,8 +23,8 @@ class Steps:
     def parse(cls, text: str) -> Steps:
         """Read `64` or `1/4`. Raises SpecError for anything else."""
         try:
-            value = Fraction(text)
-        except (ValueError, ZeroDivisionError):
+            value = Fraction(text) if re.fullmatch(r"[0-9]{1,9}(/[0-9]{1,9})?", text) else Fraction(0)
+        except ZeroDivisionError:
             value = Fraction(0)
         relative = "/" in text
         if value <= 0 or (relative and value > 1) or (not relative and value.denominator != 1):

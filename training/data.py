@@ -50,6 +50,8 @@ class Canvas:
             raise UserError(
                 "the data section needs either length (in all) or response_length (behind the prompt)"
             )
+        if (self.length or self.response_length or 0) < 1:
+            raise UserError("length or response_length of the data section must be at least 1")
 
     def end(self, example: Example) -> int:
         """One past the last column of an example's row."""
@@ -73,14 +75,14 @@ def read_records(source: str) -> Iterator[tuple[str, dict[str, Any]]]:
     if not path.is_file():
         yield from _hub_records(source, path)
         return
-    with path.open(encoding="utf-8") as lines:
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
             try:
                 record = json.loads(line)
-            except ValueError as error:
-                raise UserError(f"{path}, line {number}: not JSON ({error})") from error
+            except (ValueError, RecursionError) as error:
+                raise UserError(f"{path}, line {number}: not JSON in UTF-8 ({error})") from error
             if not isinstance(record, dict):
                 raise UserError(
                     f"{path}, line {number}: a JSON object is needed, found {type(record).__name__}"
@@ -145,6 +147,8 @@ def _from_trajectory(place: str, record: dict[str, Any], config: ModelConfig) ->
     steps = record.get("commit_step")
     if steps is not None and (not isinstance(steps, list) or len(steps) != len(response)):
         raise UserError(f"{place}: commit_step must have one number for each of response_ids")
+    if steps is not None and not all(type(step) is int and step >= 1 for step in steps):
+        raise UserError(f"{place}: commit_step must hold whole numbers from 1 on")
     return Example(prompt, until_terminator(response, config.terminators), steps)
 
 
@@ -152,7 +156,7 @@ def trajectory_ids(place: str, record: dict[str, Any], config: ModelConfig) -> t
     """prompt_ids and response_ids of a trajectory, as decoded. Raises UserError naming the place."""
     for key in ("prompt_ids", "response_ids"):
         value = record.get(key)
-        if not isinstance(value, list) or not value or not all(isinstance(token, int) for token in value):
+        if not isinstance(value, list) or not value or not all(type(token) is int for token in value):
             raise UserError(f"{place}: {key} must be a list of token ids that is not empty")
         if not all(0 <= token < config.vocab_rows for token in value):
             raise UserError(f"{place}: {key} has ids outside the model's vocabulary of {config.vocab_rows}")

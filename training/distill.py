@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +18,9 @@ if TYPE_CHECKING:  # the command's help must not wait for transformers
     from harness.models.loading import LoadedModel
     from training.data import Collator, Examples
     from training.settings import Settings
+
+
+ROWS = 8  # TrainingArguments' own default of per_device_train_batch_size
 
 
 def add_parser(subparsers: Any) -> None:
@@ -47,9 +51,10 @@ def run(args: argparse.Namespace) -> int:
     work = args.work or Path("runs") / f"distill-{args.output.name}"
     given = dict(settings.training)
     checkpointing = bool(given.pop("gradient_checkpointing", False))
+    check(args, settings, given, checkpointing)
     arguments = training_arguments(given, str(work), args.seed)
     resume = continued(work, args, settings)
-    loaded, examples, collator = prepare(args, settings, arguments, checkpointing)
+    loaded, examples, collator = prepare(args, settings, arguments)
     loaded.model.name_or_path = args.model
     set_seed(args.seed)  # the adapter's first values are drawn before the Trainer seeds anything
     if checkpointing:
@@ -95,31 +100,56 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def prepare(
-    args: argparse.Namespace, settings: Settings, arguments: TrainingArguments, checkpointing: bool
-) -> tuple[LoadedModel, Examples, Collator]:
-    """Model on its device, data and collator; the data are read and memory is counted before the weights."""
+def check(args: argparse.Namespace, settings: Settings, given: dict[str, Any], checkpointing: bool) -> None:
+    """Refuse targets that the model does not have and a device that cannot hold the step.
+
+    Before TrainingArguments, which on a machine without a GPU would complain of bf16 first.
+    """
+    import torch
+
     from harness.models.catalog import locate
-    from harness.models.loading import load_model, read_config
+    from harness.models.loading import read_config
     from harness.models.tokenizer import load_tokenizer
-    from training.data import Collator, Examples, read_examples
-    from training.memory import check_device, estimate
+    from training.lora import check_targets
+    from training.memory import check_device, estimate, widths
+    from training.settings import as_number
 
     path = locate(args.model)
-    tokenizer = load_tokenizer(path)
-    config = read_config(path, tokenizer)
+    config = read_config(path, load_tokenizer(path))
+    check_targets(settings.lora.targets, widths(config), config.family)
     need = estimate(
         config,
         settings.lora.r,
         settings.lora.targets,
-        rows=arguments.per_device_train_batch_size,
+        rows=int(as_number(given.get("per_device_train_batch_size")) or ROWS),
         length=settings.data.length or 2 * (settings.data.response_length or 0),
         block_length=settings.loss.block_length,
         checkpointing=checkpointing,
     )
-    sharded = arguments.deepspeed is not None or bool(arguments.fsdp)
-    check_device(args.model, config, need, arguments.device, sharded)
-    examples = read_examples(args.data, config, tokenizer, settings.data)
+    launched = (os.environ.get(f"ACCELERATE_USE_{kind}", "false") for kind in ("DEEPSPEED", "FSDP"))
+    sharded = bool(given.get("deepspeed") or given.get("fsdp")) or "true" in launched
+    cuda = torch.cuda.is_available() and not given.get("use_cpu")
+    check_device(args.model, config, need, torch.device("cuda" if cuda else "cpu"), sharded)
+
+
+def prepare(
+    args: argparse.Namespace, settings: Settings, arguments: TrainingArguments
+) -> tuple[LoadedModel, Examples, Collator]:
+    """Model on its device, data and collator; the data are read before the weights."""
+    from harness.models.catalog import locate
+    from harness.models.loading import load_model, read_config
+    from harness.models.tokenizer import load_tokenizer
+    from training.data import Collator, Examples, read_examples
+
+    path = locate(args.model)
+    tokenizer = load_tokenizer(path)
+    examples = read_examples(args.data, read_config(path, tokenizer), tokenizer, settings.data)
+    unordered = sum(example.commit_step is None for example in examples)
+    if settings.loss.objective == "consistency" and unordered:
+        raise UserError(
+            f"{args.data}: {unordered} of {len(examples)} examples have no commit_step, and the consistency"
+            " objective follows the teacher's order; make them with `python -m training trajectories`"
+        )
     place = arguments.device
     loaded = load_model(args.model, dtype=args.dtype, device="cpu" if place.type == "cpu" else str(place))
     return loaded, Examples(examples), Collator(settings.data, loaded.config)
@@ -142,7 +172,9 @@ def continued(work: Path, args: argparse.Namespace, settings: Settings) -> Path 
             }
         )
     )
-    if record.exists():
+    # trainer_state.json is the last file a checkpoint gets: without it the run was killed while saving.
+    complete = [path.parent for path in work.glob("checkpoint-*/trainer_state.json")]
+    if record.exists() and complete:
         before = json.loads(record.read_text())
         changed = [key for key in now if before.get(key) != now[key]]
         if changed:
@@ -152,8 +184,6 @@ def continued(work: Path, args: argparse.Namespace, settings: Settings) -> Path 
             )
     work.mkdir(parents=True, exist_ok=True)
     record.write_text(json.dumps(now, indent=1))
-    # trainer_state.json is the last file a checkpoint gets: without it the run was killed while saving.
-    complete = [path.parent for path in work.glob("checkpoint-*/trainer_state.json")]
     return max(complete, key=lambda path: int(path.name.split("-")[1]), default=None)
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from harness.errors import UserError
 from strategies.filter import FilterNet, save_filter
+from training.arguments import positive
 from training.card import hardware, write_card
 from training.data import described
 from training.filter_data import Pairs, greedy_forwards, read_answers, stack
@@ -30,13 +31,15 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--model", default="demo", help="name, hub id or directory of the model")
     parser.add_argument("--data", required=True, help="trajectories of the model's own fixed decode")
     parser.add_argument("--output", type=Path, required=True, help=f"directory for {FILE} and its card")
-    parser.add_argument("--block-length", type=int, default=32)
-    parser.add_argument("--hidden", type=int, default=32, help="width of the hidden layer")
-    parser.add_argument("--limit", type=int, help="trajectories to use")
-    parser.add_argument("--epochs", type=int, default=40_000, help="full-batch epochs at most")
-    parser.add_argument("--patience", type=int, default=500, help="epochs without a better held-out loss")
+    parser.add_argument("--block-length", type=positive, default=32)
+    parser.add_argument("--hidden", type=positive, default=32, help="width of the hidden layer")
+    parser.add_argument("--limit", type=positive, help="trajectories to use")
+    parser.add_argument("--epochs", type=positive, default=40_000, help="full-batch epochs at most")
+    parser.add_argument(
+        "--patience", type=positive, default=500, help="epochs without a better held-out loss"
+    )
     parser.add_argument("--held-out", type=float, default=0.2, help="share of the samples held out")
-    parser.add_argument("--batch-size", type=int, default=32, help="samples decoded together")
+    parser.add_argument("--batch-size", type=positive, default=32, help="samples decoded together")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--device", default="auto")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Collection
 from dataclasses import asdict
 from typing import Any
 
@@ -15,6 +16,16 @@ from transformers import PretrainedConfig
 from harness.errors import UserError
 from harness.models.transformer import Denoiser
 from training.settings import Lora
+
+
+def check_targets(targets: tuple[str, ...], linear: Collection[str], family: str) -> None:
+    """Raise UserError naming every target that is none of the layers' linear maps."""
+    absent = [name for name in targets if name not in linear]
+    if absent or not targets:
+        raise UserError(
+            f"lora targets {', '.join(absent) or '(none)'} match no linear map of this {family}"
+            f" model; its layers have {', '.join(sorted(linear))}"
+        )
 
 
 def target_pattern(model: Denoiser, targets: tuple[str, ...]) -> str:
@@ -29,12 +40,7 @@ def target_pattern(model: Denoiser, targets: tuple[str, ...]) -> str:
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear) and inside.match(name)
     }
-    absent = [name for name in targets if name not in linear]
-    if absent or not targets:
-        raise UserError(
-            f"lora targets {', '.join(absent) or '(none)'} match no linear map of this {model.config.family}"
-            f" model; its layers have {', '.join(sorted(linear))}"
-        )
+    check_targets(targets, linear, model.config.family)
     return rf"{re.escape(model.names.layers)}\.\d+\.(?:\w+\.)*(?:{'|'.join(targets)})"
 
 

@@ -6,7 +6,8 @@ import dataclasses
 import difflib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from types import NoneType, UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -25,6 +26,10 @@ class Lora:
     alpha: int
     targets: tuple[str, ...]
     dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.r < 1 or self.alpha <= 0 or not 0 <= self.dropout < 1:
+            raise UserError("lora needs r of at least 1, alpha above 0 and dropout from 0 to below 1")
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,10 @@ class Evaluation:
     limit: int = 4
     split: str = "test"
 
+    def __post_init__(self) -> None:
+        if not self.tasks or self.limit < 1:
+            raise UserError("the evaluation section needs tasks and a limit of at least 1")
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -84,11 +93,49 @@ def _section(kind: type[T], raw: Any, where: str) -> T:
             close = difflib.get_close_matches(str(key), names, 1)
             hint = f", did you mean {close[0]}?" if close else ""
             raise UserError(f"{where}: unknown key {key!r}{hint} (known: {', '.join(names)})")
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()}
+    needed = [item.name for item in dataclasses.fields(kind) if _needed(item)]  # type: ignore[arg-type]
+    absent = [name for name in needed if name not in raw]
+    if absent:
+        raise UserError(f"{where}: {' and '.join(absent)} missing (known: {', '.join(names)})")
+    hints = get_type_hints(kind)
+    return kind(**{key: _value(f"{where}: {key}", hints[key], value) for key, value in raw.items()})
+
+
+def _needed(item: dataclasses.Field[Any]) -> bool:
+    return item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+
+
+def _value(where: str, hint: Any, value: Any) -> Any:
+    """A YAML value as the annotated type. Raises UserError where it is of another."""
+    kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    number = as_number(value)
+    if (value is None and NoneType in kinds) or (type(value) in kinds and value is not None):
+        return value
+    if float in kinds and number is not None:
+        return float(number)
+    if tuple[str, ...] in kinds and isinstance(value, list) and all(isinstance(x, str) for x in value):
+        return tuple(value)
+    if any(get_origin(kind) is dict for kind in kinds) and isinstance(value, dict):
+        return value
+    expected = "a list of names" if tuple[str, ...] in kinds else " or ".join(_named(kind) for kind in kinds)
+    raise UserError(f"{where} is {value!r}; needed is {expected}")
+
+
+def _named(kind: Any) -> str:
+    names = {int: "a whole number", float: "a number", str: "a text", NoneType: "null"}
+    return names.get(kind, "a mapping")
+
+
+def as_number(value: Any) -> float | None:
+    """A number, also one that YAML 1.1 reads as text (1e-3 without a point); None for anything else."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int | float):
+        return value
     try:
-        return kind(**values)
-    except TypeError as error:
-        raise UserError(f"{where}: {error}") from error
+        return float(value)
+    except (TypeError, ValueError):
+        return None
 
 
 def read_settings(path: Path) -> Settings:
@@ -104,7 +151,7 @@ def read_settings(path: Path) -> Settings:
     sections = {"lora": Lora, "data": Canvas, "loss": Loss, "evaluation": Evaluation}
     read = {
         name: _section(sections[name], part, f"{path}, {name}")
-        if name in sections and part is not None
+        if name in sections and (part is not None or name != "evaluation")
         else part
         for name, part in raw.items()
     }

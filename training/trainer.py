@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +14,7 @@ from transformers import Trainer, TrainingArguments
 from harness.errors import UserError
 from training.masking import RowRandom
 from training.objectives import Objective
+from training.settings import as_number
 
 DEFAULTS: dict[str, Any] = {
     "learning_rate": 2e-5,
@@ -33,6 +35,14 @@ def training_arguments(given: dict[str, Any], output_dir: str, seed: int) -> Tra
     values = {**DEFAULTS, "seed": seed, **given, "output_dir": output_dir}
     # The batches' keys are the objective's business, not arguments of the model's forward.
     values |= {"remove_unused_columns": False, "label_names": []}
+    known = {item.name: item.default for item in dataclasses.fields(TrainingArguments)}
+    for name, value in given.items():
+        if type(known.get(name)) not in (int, float) or type(value) in (int, float):
+            continue
+        number = as_number(value)  # TrainingArguments takes a text, and the optimizer fails at it
+        if number is None:
+            raise UserError(f"training section: {name} is {value!r}; needed is a number")
+        values[name] = number
     try:
         return TrainingArguments(**values)
     except (TypeError, ValueError) as error:

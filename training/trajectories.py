@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UserError
+from training.arguments import positive
 from training.data import SOURCE, TRAJECTORIES, read_records
 
 if TYPE_CHECKING:  # the command's help must not wait for the models
@@ -48,11 +49,11 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--strategy", default="fixed", help="strategy spec of the teacher's decode")
     parser.add_argument("--output", type=Path, required=True, help=f"directory for {TRAJECTORIES}")
     parser.add_argument("--split", default="train", help="split of the tasks (default: train)")
-    parser.add_argument("--limit", type=int, help="problems a task, or questions in all")
+    parser.add_argument("--limit", type=positive, help="problems a task, or questions in all")
     parser.add_argument("--only-correct", action="store_true", help="keep what the task's scorer accepts")
-    parser.add_argument("--gen-length", type=int)
-    parser.add_argument("--block-length", type=int)
-    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--gen-length", type=positive)
+    parser.add_argument("--block-length", type=positive)
+    parser.add_argument("--batch-size", type=positive, default=32)
     parser.add_argument("--data", type=Path, help="directory with the benchmarks' files, in place of the hub")
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--device", default="auto")
@@ -75,6 +76,8 @@ def run(args: argparse.Namespace) -> int:
     done = open_output(args)
     loaded = load_model(args.model, dtype=args.dtype, device=args.device, adapter=strategy.adapter)
     prompts = list(prompts_of(args, tasks, loaded))
+    if not prompts:
+        raise UserError(f"{args.questions or args.tasks}: there is nothing to decode")
     waiting = [prompt for prompt in prompts if prompt.key not in done]
     if done:
         print(f"{len(prompts) - len(waiting)} of {len(prompts)} prompts are decoded already", file=sys.stderr)
@@ -100,7 +103,6 @@ def open_output(args: argparse.Namespace) -> dict[tuple[str, int], dict[str, Any
         "questions",
         "strategy",
         "split",
-        "limit",
         "gen_length",
         "block_length",
         "dtype",
@@ -121,8 +123,16 @@ def open_output(args: argparse.Namespace) -> dict[tuple[str, int], dict[str, Any
     lines = decoded.read_text(encoding="utf-8").split("\n")
     # What follows the last newline was being written when the run was killed.
     decoded.write_text("".join(f"{line}\n" for line in lines[:-1]), encoding="utf-8")
-    records = [json.loads(line) for line in lines[:-1]]
-    return {(found["task"], found["doc_id"]): found for found in records}
+    done = {}
+    for number, line in enumerate(lines[:-1], 1):
+        try:
+            found = json.loads(line)
+            done[found["task"], found["doc_id"]] = found
+        except (ValueError, TypeError, KeyError) as error:
+            raise UserError(
+                f"{decoded}, line {number}: no response of an earlier run; delete the line to decode anew"
+            ) from error
+    return done
 
 
 def prompts_of(

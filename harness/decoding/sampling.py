@@ -31,5 +31,5 @@ def row_noise(
 
 
 def seeded(seed: int, device: torch.device) -> torch.Generator:
-    """A generator on `device` that depends on the sample's seed alone."""
-    return torch.Generator(device=device).manual_seed(seed)
+    """A generator on `device` that depends on the sample's seed alone, any whole number."""
+    return torch.Generator(device=device).manual_seed(seed % 2**64)

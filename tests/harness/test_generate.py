@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.cli import main
+from harness.generate import read_prompts
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
 MODEL = GOLDEN / "llada-tiny"
@@ -82,6 +83,10 @@ MISTAKES = {
     "no ids": ("fixed", {"id": 1, "prompt_ids": []}, [], "line 1"),
     "both": ("fixed", {"id": 1, "prompt_ids": [1], "prompt": "x"}, [], "line 1"),
     "steps": ("fixed:steps=300", {"id": 1, "prompt_ids": [501]}, [], "300 forwards"),
+    "no length": ("fixed", {"id": 1, "prompt_ids": [501]}, ["--gen-length", "0"], "must be at least 1"),
+    "temperature": ("fixed", {"id": 1, "prompt_ids": [501]}, ["--temperature", "nan"], "--temperature"),
+    "huge steps": ("fixed:steps=1e9999999", {"id": 1, "prompt_ids": [501]}, [], "positive whole number"),
+    "device file": ("fixed", {"id": 1, "prompt_ids": [501]}, ["--output", "/proc/x"], "cannot read or write"),
     "schedule": (
         "fixed:schedule=dream+dual-cache",
         {"id": 1, "prompt_ids": [501]},
@@ -109,6 +114,28 @@ def test_broken_line_is_named(tmp_path, capsys):
     prompts.write_text('{"id": 1, "prompt_ids": [5]}\n{"id": 2, \n')
     assert main(command(tmp_path, prompts, "fixed")) == 2
     assert "line 2" in capsys.readouterr().err
+
+
+def test_a_line_that_is_not_utf_8_is_named(tmp_path, capsys):
+    prompts = tmp_path / "in.jsonl"
+    prompts.write_bytes(b'{"id": 1, "prompt_ids": [5]}\n{"id": "\xff", "prompt_ids": [5]}\n')
+    assert main(command(tmp_path, prompts, "fixed")) == 2
+    assert "line 2: not JSON in UTF-8" in capsys.readouterr().err
+
+
+def test_line_separators_inside_a_string_do_not_break_its_line(tmp_path):
+    """JSON allows U+2028 and U+0085 in strings, where str.splitlines would break the line."""
+    prompts = tmp_path / "in.jsonl"
+    prompts.write_text('\ufeff{"id": "a\u2028b\u0085c", "prompt": "x\u2028"}\r\n\n', encoding="utf-8")
+    (found,) = read_prompts(prompts)
+    assert (found.id, found.text) == ("a\u2028b\u0085c", "x\u2028")
+
+
+@needs_golden
+def test_any_whole_number_is_a_seed(tmp_path):
+    prompts = write(tmp_path / "in.jsonl", {"id": 1, "prompt_ids": [501, 10, 502]})
+    options = ["--gen-length", "4", "--block-length", "4", "--temperature", "1", "--seed", str(10**30)]
+    assert main(command(tmp_path, prompts, "fixed", *options)) == 0
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

@@ -75,6 +75,7 @@ def test_annotations_may_be_postponed(plugin):
     [
         ("1 / 0", "failed: ZeroDivisionError: division by zero"),
         ("def", "failed: SyntaxError"),
+        ("raise SystemExit(3)", "failed: SystemExit: 3"),
         ("import no_such_module_here", "failed: ModuleNotFoundError"),
         ("import strategies\nstrategies.register('rule', 'fixed', int)", "'fixed' is already taken"),
     ],

@@ -49,11 +49,21 @@ def test_released_form_gets_the_chat_template_once_and_an_end(tmp_path, config, 
         (trajectory(response_ids=["x"]), r"line 2: response_ids must be"),
         (trajectory(response_ids=[99, 1, 2]), r"line 2: response_ids has ids outside"),
         (trajectory(commit_step=[1]), r"line 2: commit_step must have"),
+        (trajectory(commit_step=["x"] * len(trajectory()["response_ids"])), r"line 2: commit_step must hold"),
+        (trajectory(prompt_ids=[True]), r"line 2: prompt_ids must be"),
     ],
 )
 def test_malformed_lines_are_named(tmp_path, config, tokenizer, bad, message):
     source = write(tmp_path / "d.jsonl", trajectory(), bad)
     with pytest.raises(UserError, match=message):
+        read_examples(source, config, tokenizer, CANVAS)
+
+
+def test_a_line_that_is_not_utf_8_is_named(tmp_path, config, tokenizer):
+    source = write(tmp_path / "d.jsonl", trajectory())
+    with open(source, "ab") as file:
+        file.write(b'{"question": "\xff"}\n')
+    with pytest.raises(UserError, match="line 2: not JSON in UTF-8"):
         read_examples(source, config, tokenizer, CANVAS)
 
 

@@ -198,6 +198,12 @@ def test_every_target_must_exist_and_the_output_head_is_left_alone(denoiser):
         ("lora: {r: 1}\ndata: {length: 9}", "lora: .*missing"),
         ("data: {length: 9}", "missing .*lora"),
         ("lora: [", "is not YAML"),
+        ("lora:\ndata: {length: 9}", "lora: a mapping with keys of r, alpha, targets"),
+        ("lora: {r: x, alpha: 1, targets: [q]}\ndata: {length: 9}", "lora: r is 'x'; needed is a whole"),
+        ("lora: {r: 0, alpha: 1, targets: [q]}\ndata: {length: 9}", "r of at least 1"),
+        ("lora: {r: 1, alpha: 1, targets: q_proj}\ndata: {length: 9}", "needed is a list of names"),
+        ("lora: {r: 1, alpha: 1, targets: [q]}\ndata: {length: -9}", "at least 1"),
+        ("lora: {r: 1, alpha: 1, targets: [q]}\ndata: {length: 9}\nloss: {block_length: x}", "or null"),
         ("lora: {r: 1, alpha: 1, targets: [q]}\ndata: {length: 9}\nloss: {objective: x}", "objective 'x'"),
     ],
 )
@@ -206,6 +212,48 @@ def test_mistakes_in_a_recipe_are_named(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(UserError, match=message):
         read_settings(path)
+
+
+def test_a_number_that_yaml_reads_as_text_is_a_number(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("lora: {r: 1, alpha: 1, targets: [q]}\ndata: {length: 9}\nloss: {temperature: 5e-1}")
+    assert read_settings(path).loss.temperature == 0.5
+    assert (
+        training_arguments({"learning_rate": "1e-3", "use_cpu": True}, str(tmp_path), 0).learning_rate == 1e-3
+    )
+    with pytest.raises(UserError, match="learning_rate is 'fast'; needed is a number"):
+        training_arguments({"learning_rate": "fast"}, str(tmp_path), 0)
+
+
+def test_a_target_that_matches_nothing_ends_the_command_before_it_trains(tmp_path, base, data, capsys):
+    lora = {**RECIPE["lora"], "targets": ["q_proj", "o_proj"]}
+    assert distill(tmp_path, base, data, lora=lora) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: lora targets o_proj match no linear map of this llada model")
+    assert error.count("\n") == 1
+
+
+def test_a_mended_recipe_may_use_the_directory_of_the_one_that_failed(tmp_path, base, data):
+    assert distill(tmp_path, base, "missing.jsonl") == 2
+    short = {**RECIPE["training"], "num_train_epochs": 1}
+    assert distill(tmp_path, base, data, training=short) == 0
+
+
+def test_consistency_without_the_teacher_s_order_is_refused(tmp_path, base, data, capsys):
+    rows = [json.loads(line) for line in data.read_text().splitlines()]
+    bare = tmp_path / "bare.jsonl"
+    bare.write_text("".join(f"{json.dumps({**row, 'commit_step': None})}\n" for row in rows))
+    loss = {"objective": "consistency", "block_length": 4}
+    assert distill(tmp_path, base, bare, loss=loss) == 2
+    assert "128 of 128 examples have no commit_step" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine may hold the model")
+def test_a_large_model_without_a_gpu_is_told_the_memory_it_needs(tmp_path, data, capsys):
+    (tmp_path / "config.json").write_text(json.dumps(LLADA_8B))
+    recipe = ["--config", str(CONFIGS / "llada-8b.yaml"), "--output", str(tmp_path / "out")]
+    assert main(["distill", "--model", str(tmp_path), "--data", str(data), *recipe]) == 2
+    assert "needs a GPU with 20.4 GiB" in capsys.readouterr().err
 
 
 CONFIGS = Path(training.__file__).parent / "configs"

@@ -65,3 +65,4 @@ def test_the_command_writes_a_filter_of_its_block_length(tmp_path, tiny_config, 
     assert (tmp_path / "out" / "filter.png").stat().st_size > 0
     assert main(["filter", *paths, *options, "--limit", "1"]) == 2
     assert main(["filter", *paths, *options, "--held-out", "1.5"]) == 2
+    assert main(["filter", *paths, "--block-length", "0"]) == 2  # once a decode without an end

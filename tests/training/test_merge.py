@@ -8,6 +8,7 @@ from peft import PeftModel
 
 from harness.models.loading import load_model, save_model
 from harness.models.transformer import build
+from training import merge
 from training.__main__ import main
 from training.lora import adapt
 from training.settings import Lora
@@ -23,7 +24,7 @@ def test_merged_weights_give_the_adapter_s_logits(tmp_path, tiny_config, config,
             torch.nn.init.normal_(parameter, std=0.1)
     student.save_pretrained(tmp_path / "base" / "adapters" / "tuned")
     arguments = ["--model", str(tmp_path / "base"), "--adapter", "tuned"]
-    assert main(["merge", *arguments, "--output", str(tmp_path / "merged"), "--dtype", "float32"]) == 0
+    assert main(["merge", *arguments, "--output", str(tmp_path / "merged")]) == 0
 
     tokens = torch.randint(0, 29, (2, 20))
     base = load_model(str(tmp_path / "base"), device="cpu", dtype="float32").model
@@ -36,9 +37,10 @@ def test_merged_weights_give_the_adapter_s_logits(tmp_path, tiny_config, config,
     assert json.loads((tmp_path / "merged" / "config.json").read_text()) == tiny_config
 
 
-def test_the_base_s_dtype_is_kept_and_the_base_itself_is_not_overwritten(
-    tmp_path, tiny_config, config, capsys
+def test_a_large_base_s_dtype_is_kept_and_the_base_itself_is_not_overwritten(
+    tmp_path, tiny_config, config, capsys, monkeypatch
 ):
+    monkeypatch.setattr(merge, "LARGE", 1)
     save_model(build(config, dtype=torch.bfloat16), tiny_config, tmp_path / "base")
     adapt(load_model(str(tmp_path / "base"), device="cpu").model, Lora(4, 8, ("q_proj",))).save_pretrained(
         tmp_path / "tuned"

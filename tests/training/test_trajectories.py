@@ -75,11 +75,32 @@ def test_an_interrupted_run_continues_and_gives_the_same_file(tmp_path, model, c
 
 def test_another_teacher_in_the_same_place_is_refused(tmp_path, model, capsys):
     make(model, tmp_path, "--tasks", SUITE, "--limit", "1")
-    assert make(model, tmp_path, "--tasks", SUITE, "--limit", "2") == 2
-    assert "another --limit" in capsys.readouterr().err
+    assert make(model, tmp_path, "--tasks", SUITE, "--limit", "1", "--dtype", "float64") == 2
+    assert "another --dtype" in capsys.readouterr().err
     assert make(model, tmp_path / "b", "--questions", "absent.jsonl") == 2
     assert make(model, tmp_path / "c", "--questions", "x.jsonl", "--only-correct") == 2
     assert make(model, tmp_path / "d", "--tasks", "no-such-task") == 2
+
+
+def test_more_problems_are_added_to_those_decoded_already(tmp_path, model, capsys):
+    make(model, tmp_path / "a", "--tasks", SUITE, "--limit", "2")
+    assert make(model, tmp_path / "a", "--tasks", SUITE, "--limit", "4") == 0
+    assert "2 of 4 prompts are decoded already" in capsys.readouterr().err
+    make(model, tmp_path / "b", "--tasks", SUITE, "--limit", "4")
+    assert lines(tmp_path / "a") == lines(tmp_path / "b")
+
+
+def test_requests_for_nothing_and_broken_records_end_in_one_line(tmp_path, model, capsys):
+    assert make(model, tmp_path / "a", "--tasks", SUITE, "--limit", "0") == 2
+    assert capsys.readouterr().err.startswith("error: argument --limit: 0 must be at least 1")
+    (tmp_path / "none.jsonl").write_text("")
+    assert make(model, tmp_path / "b", "--questions", str(tmp_path / "none.jsonl")) == 2
+    assert "nothing to decode" in capsys.readouterr().err
+    make(model, tmp_path / "c", "--tasks", SUITE, "--limit", "1")
+    decoded = tmp_path / "c" / "decoded.jsonl"
+    decoded.write_text(decoded.read_text() + "[1]\n")
+    assert make(model, tmp_path / "c", "--tasks", SUITE, "--limit", "1") == 2
+    assert "line 2: no response" in capsys.readouterr().err
 
 
 def test_only_what_the_scorer_accepts_is_kept(capsys):

@@ -64,6 +64,12 @@ def test_failed_samples_exit_with_3(command, monkeypatch, capsys):
 
 MISTAKES = {
     "unknown strategy": ({"strategies": "confidance"}, [], "did you mean confidence?"),
+    "all that cannot run": (
+        {"strategies": "all"},
+        ["--gen-length", "4", "--block-length", "8"],
+        "fixed: block length 8 exceeds generation length 4",
+    ),
+    "temperature": ({}, ["--temperature", "nan"], "must be finite"),
     "unknown preset": ({"strategies": "few-steps"}, [], "did you mean few-step?"),
     "unknown key": ({"strategies": "confidence:treshold=0.9"}, [], "did you mean threshold?"),
     "threshold out of range": (
