@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.decoding import Generation, decode
+from harness.decoding.request import check_prompt
 from harness.errors import UserError
 from harness.models.loading import LoadedModel, load_model
 from harness.prepare import prepare, reference_strategy
@@ -105,6 +106,8 @@ def generate(request: Request) -> None:
     block_length = request.block_length if request.block_length is not None else min(BLOCK_LENGTH, gen_length)
     strategy = prepare(strategy, loaded, gen_length, block_length)
     ids = [_ids(prompt, loaded, request.raw) for prompt in prompts]
+    for prompt, own in zip(prompts, ids, strict=True):
+        check_prompt(loaded.model, own, gen_length, repr(prompt.id))  # before a former output is overwritten
     with request.target.open("w", encoding="utf-8") as out:
         waiting: dict[int, Generation] = {}
         written = 0

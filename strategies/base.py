@@ -64,7 +64,7 @@ class Statistics(NamedTuple):
 class Proposal:
     """What the denoiser proposes for the region each row reads, from its active block's first column on.
 
-    logits: [N, V] at the positions read, row by row, in any precision. index: [N] flat place of each in [B, W].
+    logits: [N, V] at the positions read, row by row, in any precision. index: [N] flat places in [B, W].
     eligible: [B, W] bool, masked positions of the active block. masked: [B, W] bool, every masked
     position read. rows: [B, 4] int64, split into step, entered, offset, width: forwards already spent on
     the block, masks it held when entered, its first column counted from the generation's, nominal width.

@@ -12,7 +12,7 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # the quintic's coefficients, Jordan 
 
 
 def orthogonalise(matrices: Tensor, rounds: int = 5) -> Tensor:
-    """Roughly the nearest semi-orthogonal matrices to float32 `matrices` [N, R, C], by Newton-Schulz rounds."""
+    """Roughly the nearest semi-orthogonal matrices to float32 `matrices` [N, R, C], by Newton-Schulz."""
     a, b, c = NEWTON_SCHULZ
     tall = matrices.shape[-2] > matrices.shape[-1]
     x = matrices.mT if tall else matrices

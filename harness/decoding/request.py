@@ -20,6 +20,20 @@ def check_region(strategy: Strategy, gen_length: int, block_length: int) -> None
     strategy.check(gen_length, block_length)
 
 
+def check_prompt(model: Denoiser, prompt: list[int], gen_length: int, name: str) -> None:
+    """Raise UserError, naming the prompt, where it is empty, too long or not of the model's tokens."""
+    if not prompt:
+        raise UserError(f"prompt {name} is empty; give at least one token")
+    if len(prompt) + gen_length > model.config.max_length:
+        raise UserError(
+            f"prompt {name} has {len(prompt)} tokens; with generation length {gen_length} it exceeds"
+            f" the model's context of {model.config.max_length}; shorten it or lower --gen-length"
+        )
+    rows = model.config.vocab_rows
+    if not 0 <= min(prompt) <= max(prompt) < rows:
+        raise UserError(f"prompt {name} holds a token id outside the model's vocabulary of {rows}")
+
+
 def check_request(
     model: Denoiser,
     prompts: Sequence[list[int]],
@@ -32,14 +46,5 @@ def check_request(
     check_region(strategy, gen_length, block_length)
     if strategy.unmask.needs_reference and references is None:
         raise UserError(f"{strategy.spec} needs the reference decode of every prompt")
-    rows = model.config.vocab_rows
     for number, prompt in enumerate(prompts):
-        if not prompt:
-            raise UserError(f"prompt {number} is empty; give at least one token")
-        if len(prompt) + gen_length > model.config.max_length:
-            raise UserError(
-                f"prompt {number} has {len(prompt)} tokens; with generation length {gen_length} it exceeds"
-                f" the model's context of {model.config.max_length}; shorten it or lower --gen-length"
-            )
-        if not 0 <= min(prompt) <= max(prompt) < rows:
-            raise UserError(f"prompt {number} holds a token id outside the model's vocabulary of {rows}")
+        check_prompt(model, prompt, gen_length, str(number))

@@ -48,6 +48,7 @@ def test_fixed_decoding_spends_exactly_its_steps(tiny_denoiser, prompts, strateg
         ("fixed:steps=7", (10, 4), 7),
         ("fixed:steps=3", (10, 4), 3),
         ("fixed:steps=4,schedule=dream", (10, 4), 4),
+        ("fixed:steps=25,schedule=dream", (10, 4), 25),
         ("fixed:steps=13,schedule=dream-block", (14, 7), 13),
     ]:
         gen_length, block_length = lengths
