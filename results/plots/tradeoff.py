@@ -64,7 +64,7 @@ def draw(
     points = [frame.assign(panel=name, frontier=_on_frontier(frame, axis)) for name, frame in panels.items()]
     marks = style.marks(list(dict.fromkeys(summary["strategy"])))
     with plt.rc_context(style.RC):
-        columns = min(3, len(panels) + 1) if len(panels) > 1 else 2
+        columns = 2 if len(panels) in (1, 3) else 3
         rows = math.ceil((len(panels) + 1) / columns)
         figure, grid = plt.subplots(
             rows,
@@ -78,7 +78,8 @@ def draw(
             _panel(slot, frame, axis, marks, _of_task(published, frame, axis))
         for slot in slots[len(points) :]:
             slot.axis("off")
-        _legend(slots[len(points)], marks, axis, published is not None and not published.empty)
+        printed = any(len(_of_task(published, frame, axis)) for frame in points)
+        _legend(slots[len(points)], marks, axis, printed)
         figure.suptitle(f"Accuracy against {axis.title}", x=0.012, ha="left", fontsize=13, weight="bold")
         figure.canvas.draw()
         figure.set_layout_engine("none")
