@@ -206,8 +206,8 @@ def tune(
     """Pick each sweep's setting a task on the tune split and summarise those picked on the other problems.
 
     Picked is the setting of the highest tpf_eos among those whose accuracy on the tune split is at most
-    `tolerance` under the sweep's best. Strategies outside any sweep are summarised on the same test split, and
-    so are the baseline and the oracle, which the others' speed-ups and shares refer to.
+    `tolerance` under the sweep's best. Strategies outside any sweep are summarised on the same test split, as
+    are the baseline and the oracle, which the others' speed-ups and shares refer to.
 
     Args:
         samples: as `results.metrics.to_frame` gives it.

@@ -139,6 +139,9 @@ def test_a_file_that_is_no_history_is_named(tmp_path):
     path.write_text("a,b\n1,2\n")
     with pytest.raises(ResultsError, match="lacks commit"):
         history.read(path)
+    path.write_text("")
+    with pytest.raises(ResultsError, match="not a history"):
+        history.read(path)
 
 
 def test_the_baseline_reads_well_in_a_diff(tmp_path):
