@@ -148,8 +148,8 @@ function drawPublished() {
     strategyColumn,
     pair("accuracy %", "accuracy", percent), pair("NFE", "nfe", number), pair("TPF", "tpf", (v) => number(v, 2)),
     pair("tokens/s", "tps", number), pair("seconds", "latency_s", number), pair("speed-up", "speedup", times),
-    { title: "settings that differ", text: true, wrap: true, value: (row) => row.differs, show: (row) => row.differs || "none known" },
     { title: "source", text: true, wrap: true, value: (row) => row.source, show: (row) => row.source },
+    { title: "settings that differ", text: true, wrap: true, value: (row) => row.differs, show: (row) => row.differs || "none known" },
   ], rows));
 }
 
