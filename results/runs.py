@@ -145,7 +145,7 @@ def _agreed(documents: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """What the documents say alike; of settings given for each task, those without a conflict."""
     found: dict[str, Any] = {}
     for name in documents[0]:
-        values = [document.get(name) for document in documents]
+        values: list[Any] = [document.get(name) for document in documents]
         if all(value == values[0] for value in values):
             found[name] = values[0]
         elif all(isinstance(value, dict) for value in values):
