@@ -41,6 +41,9 @@ def measure(settings: Mapping[str, Any], *, allow_unsandboxed_code: bool = False
         UserError: the run was stopped, or whatever else `run` raises it for.
         ResultsError: a sample failed.
     """
+    missing = [name for name in DEFAULT_SET if name not in settings]
+    if missing:
+        raise UserError(f"the baseline's settings lack {', '.join(missing)}; `regress --update` rewrites it")
     chosen = settings["strategies"]
     with _threads(THREADS), tempfile.TemporaryDirectory(prefix="regress-") as directory:
         config = RunConfig(

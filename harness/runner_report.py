@@ -32,7 +32,7 @@ def report(outcome: Outcome) -> dict[str, Any]:
             file=sys.stderr,
         )
         return document
-    from results.findings import find
+    from results.findings import find, notes
     from results.metrics import mean_over_tasks
     from results.runs import load_run
     from results.table import print_summary
@@ -41,7 +41,7 @@ def report(outcome: Outcome) -> dict[str, Any]:
     console = Console()
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
-    print_summary(findings.summary, findings.comparisons, console)
+    print_summary(findings.summary, findings.comparisons, console, notes(findings))
     failures = [record for record in outcome.records if record.status == "failed"]
     if failures:
         first = failures[0]

@@ -12,7 +12,7 @@ from itertools import pairwise
 import pandas as pd
 
 from results.errors import ResultsError
-from results.metrics import summarise
+from results.metrics import baseline_of, oracle_of, summarise
 
 AUP_ALPHA = 3.0
 AUP_DROP = 5.0
@@ -183,6 +183,22 @@ class Tuned:
     tune_accuracy: float
     tune_tpf: float
 
+    def sentence(self, tested: pd.DataFrame) -> str:
+        """What was picked and what it does on the problems of `tested` (`tune`'s second value)."""
+        text = (
+            f"{self.task}: {self.strategy} was picked on {self.tune_n} tuning problems "
+            f"(accuracy {100 * self.tune_accuracy:.1f} %, TPF {self.tune_tpf:.2f}); "
+        )
+        rows = tested[(tested["task"] == self.task) & (tested["strategy"] == self.strategy)]
+        if rows.empty or not math.isfinite(rows.iloc[0]["accuracy"]):
+            return text + "there is no other problem to report it on."
+        row = rows.iloc[0]
+        low, high = 100 * row["accuracy_low"], 100 * row["accuracy_high"]
+        return (
+            f"{text}on the other {row['n']} it has {100 * row['accuracy']:.1f} % "
+            f"({low:.1f}–{high:.1f}), TPF {row['tpf_eos']:.2f}."
+        )
+
 
 def tune(
     samples: pd.DataFrame, fraction: float, *, tolerance: float = 0.01, seed: int = 0
@@ -190,7 +206,8 @@ def tune(
     """Pick each sweep's setting a task on the tune split and summarise those picked on the other problems.
 
     Picked is the setting of the highest tpf_eos among those whose accuracy on the tune split is at most
-    `tolerance` under the sweep's best. Strategies outside any sweep are summarised on the same test split.
+    `tolerance` under the sweep's best. Strategies outside any sweep are summarised on the same test split, as
+    are the baseline and the oracle, which the others' speed-ups and shares refer to.
 
     Args:
         samples: as `results.metrics.to_frame` gives it.
@@ -206,14 +223,17 @@ def tune(
         raise ResultsError(
             f"--tune-fraction {fraction:g} of these problems leaves one side empty; raise --limit"
         )
-    sweeps = families(list(samples["strategy"]))
+    specs = list(dict.fromkeys(samples["strategy"]))
+    sweeps = families(specs)
+    yardsticks = (baseline_of(specs), oracle_of(specs))
     measured = summarise(samples[inside]).set_index(["strategy", "task"])
     picked, dropped = [], set()
     for name, members in sweeps.items():
         for task in dict.fromkeys(samples["task"]):
             cells = measured.loc[[(spec, task) for spec in members if (spec, task) in measured.index]]
-            cells = cells[cells["accuracy"].notna()]
-            if cells.empty:
+            cells = cells[cells["accuracy"].notna() & cells["tpf_eos"].notna()]
+            if cells.empty:  # nothing was picked here, so no setting of the sweep is reported either
+                dropped |= {(spec, task) for spec in members if spec not in yardsticks}
                 continue
             good = cells[cells["accuracy"] >= cells["accuracy"].max() - tolerance - 1e-12]
             strategy, _ = good["tpf_eos"].idxmax()
@@ -228,6 +248,6 @@ def tune(
                     float(cell["tpf_eos"]),
                 )
             )
-            dropped |= {(spec, task) for spec in members if spec != strategy}
+            dropped |= {(spec, task) for spec in members if spec not in (strategy, *yardsticks)}
     keys = pd.Series(list(zip(samples["strategy"], samples["task"], strict=True)), index=samples.index)
     return picked, summarise(samples[~inside & ~keys.isin(dropped)])

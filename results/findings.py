@@ -8,7 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from results.comparisons import against_baseline
+from results.comparisons import against_baseline, detectable
+from results.curves import Tuned, tune
+from results.errors import ResultsError
 from results.metrics import mean_over_tasks, summarise
 from results.runs import Run
 
@@ -29,6 +31,32 @@ def find(run: Run) -> Findings:
     samples = run.frame
     summary = summarise(samples)
     return Findings(run, samples, summary, mean_over_tasks(summary), against_baseline(samples))
+
+
+def tuned(findings: Findings) -> tuple[list[Tuned], pd.DataFrame, str]:
+    """`results.curves.tune` by the run's own tune fraction, with the reason where nothing could be tuned.
+
+    A run too small to be split keeps its other figures, so the reason is returned and not raised.
+    """
+    fraction = findings.run.config.get("tune_fraction") or 0
+    nothing: list[Tuned] = []
+    if not fraction:
+        return nothing, findings.summary.iloc[:0], ""
+    try:
+        return *tune(findings.samples, float(fraction)), ""
+    except (ResultsError, TypeError, ValueError) as error:
+        return nothing, findings.summary.iloc[:0], f"nothing was tuned: {error}"
+
+
+def notes(findings: Findings) -> list[str]:
+    """What belongs under the summary in words: what each task can detect, and what was tuned where."""
+    found = detectable(findings.samples, findings.comparisons)
+    picked, tested, reason = tuned(findings)
+    return [
+        *(each.sentence(task) for task, each in found.items()),
+        *(each.sentence(tested) for each in picked),
+        *([reason] if reason else []),
+    ]
 
 
 def rows(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -32,11 +32,14 @@ def read(path: Path) -> pd.DataFrame:
     """A history file, empty where there is none yet.
 
     Raises:
-        ResultsError: the file lacks a column.
+        ResultsError: the file is no CSV or lacks a column.
     """
     if not path.exists():
         return pd.DataFrame(columns=COLUMNS)
-    found = pd.read_csv(path, dtype={"commit": str, "date": str})
+    try:
+        found = pd.read_csv(path, dtype={"commit": str, "date": str})
+    except ValueError as error:
+        raise ResultsError(f"{path} is not a history: {' '.join(str(error).split())}") from error
     missing = [name for name in COLUMNS if name not in found]
     if missing:
         raise ResultsError(f"{path} is not a history: it lacks {', '.join(missing)}")

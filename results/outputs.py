@@ -12,8 +12,8 @@ import pandas as pd
 
 from results import published, report
 from results.comparisons import detectable
-from results.curves import curves, families, tune
-from results.findings import Findings, find, plain, rows
+from results.curves import curves, families
+from results.findings import Findings, find, plain, rows, tuned
 from results.plots import certainty, tradeoff, unmasking
 from results.plots.style import rule_of
 from results.runs import load_run, merge_runs
@@ -74,7 +74,9 @@ def draw_figures(findings: Findings, target: Path) -> dict[str, Path]:
     if shown:
         lengths = run.config.get("block_length")
         block = lengths.get(shown[0].task) if isinstance(lengths, Mapping) else lengths
-        paths["unmasking"] = unmasking.draw(shown, target / "figures" / "unmasking", block_length=block)[0]
+        paths["unmasking"] = unmasking.draw(
+            shown, target / "figures" / "unmasking", block_length=block if isinstance(block, int) else None
+        )[0]
         several = [spec for spec in dict.fromkeys(findings.samples["strategy"]) if "+" not in spec][:9]
         paths["certainty"] = certainty.draw(run.records, several or chosen, target / "figures" / "certainty")[
             0
@@ -115,10 +117,13 @@ def summary_document(findings: Findings) -> dict[str, Any]:
     }
     fraction = run.config.get("tune_fraction")
     if fraction:
-        picked, tested = tune(findings.samples, float(fraction))
+        picked, tested, reason = tuned(findings)
         document["tuned"] = {
             "fraction": fraction,
-            "picked": [plain(dataclasses.asdict(each)) for each in picked],
+            "picked": [
+                plain(dataclasses.asdict(each)) | {"sentence": each.sentence(tested)} for each in picked
+            ],
+            "reason": reason,
             "rows": rows(tested),
         }
     return document

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,19 +62,27 @@ class SampleRecord:
             )
         if self.status not in STATUSES:
             raise ResultsError(f"status is {self.status!r}, not one of {', '.join(STATUSES)}")
-        for name, kind in _REQUIRED.items():
+        for name, kind in (_REQUIRED | _TEXTS | {"metrics": dict}).items():
             value = getattr(self, name)
             if not isinstance(value, kind) or isinstance(value, bool):
+                raise ResultsError(f"{name} is {value!r}, not of type {kind.__name__}")
+        for name, kind in _OPTIONAL.items():
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, kind):
                 raise ResultsError(f"{name} is {value!r}, not of type {kind.__name__}")
         for name in _COUNTS:
             value = getattr(self, name)
             if value is not None and (
-                isinstance(value, bool) or not isinstance(value, int | float) or value < 0
+                isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf
             ):
                 raise ResultsError(f"{name} is {value!r}, not a number from 0 up")
-        for name in _LISTS:
-            if not isinstance(getattr(self, name), list):
+        for name, kinds in _LISTS.items():
+            entries = getattr(self, name)
+            if not isinstance(entries, list):
                 raise ResultsError(f"{name} is not a list")
+            strange = set(map(type, entries)) - kinds
+            if strange:
+                raise ResultsError(f"{name} holds a {strange.pop().__name__}")
         for name in ("commit_step", "confidence"):
             length = len(getattr(self, name))
             if length and length != len(self.output_ids):
@@ -109,6 +118,8 @@ class SampleRecord:
 
 _FIELDS = tuple(each.name for each in dataclasses.fields(SampleRecord))
 _REQUIRED: dict[str, type] = {"strategy": str, "task": str, "doc_id": int}
+_TEXTS: dict[str, type] = {"question": str, "gold": str, "text": str}
+_OPTIONAL: dict[str, type] = {"correct": bool, "error": str, "extracted": str, "protocol_hash": str}
 MEASURED = [
     "nfe",
     "refresh_nfe",
@@ -122,7 +133,13 @@ MEASURED = [
     "batch_size",
 ]
 _COUNTS = [*MEASURED, "prompt_tokens"]
-_LISTS = ("prompt_ids", "output_ids", "commit_step", "confidence", "refresh_steps")
+_LISTS: dict[str, set[type]] = {
+    "prompt_ids": {int},
+    "output_ids": {int},
+    "commit_step": {int},
+    "confidence": {int, float, type(None)},
+    "refresh_steps": {int},
+}
 
 
 def read_samples(path: str | Path) -> list[SampleRecord]:

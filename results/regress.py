@@ -96,7 +96,27 @@ def read(path: Path) -> dict[str, Any]:
         raise ResultsError(f"{path} is not JSON ({error}); `regress --update` rewrites it") from error
     if not isinstance(found, dict) or found.get("version") != VERSION or "cells" not in found:
         raise ResultsError(f"{path} is not a baseline of version {VERSION}; `regress --update` rewrites it")
+    lacking = _lacking(found)
+    if lacking:
+        raise ResultsError(f"{path} is no whole baseline: it lacks {lacking}; `regress --update` rewrites it")
     return found
+
+
+def _lacking(baseline: Mapping[str, Any]) -> str:
+    """The first thing that a baseline needs and this one has not, empty where it is whole."""
+    settings, cells = baseline.get("settings"), baseline["cells"]
+    if not isinstance(settings, dict) or "platform" not in baseline:
+        return "settings or platform"
+    if not isinstance(cells, list) or not cells:
+        return "cells"
+    needed = {"strategy", "task", "doc_ids", "verdicts", *COUNTS}
+    for number, cell in enumerate(cells, start=1):
+        missing = sorted(needed - set(cell)) if isinstance(cell, dict) else sorted(needed)
+        if missing:
+            return f"{', '.join(missing)} in cell {number}"
+        if len({len(cell[name]) for name in ("doc_ids", "verdicts", *COUNTS)}) > 1:
+            return f"as many counts as problems in cell {number}"
+    return ""
 
 
 def write(path: Path, baseline: Mapping[str, Any]) -> None:

@@ -109,7 +109,8 @@ def _short(value: Any) -> str:
 
 
 def merge_runs(runs: Sequence[Run]) -> Run:
-    """Several runs as one; a strategy x task that more than one holds is told apart by its run's name.
+    """Several runs as one; a strategy x task that more than one holds is told apart by its run's name, and so
+    is every strategy of another model than the first run's. Settings are those that the runs agree on.
 
     Raises:
         ResultsError: no run given.
@@ -126,20 +127,32 @@ def merge_runs(runs: Sequence[Run]) -> Run:
     clashing = {strategy for (strategy, _), held in owners.items() if len(held) > 1}
     records = []
     for run, name in zip(runs, names, strict=True):
+        other = run.config.get("model") != runs[0].config.get("model")
         for record in run.records:
-            spec = (
-                f"{record.strategy} ({name})"
-                if record.strategy in clashing and name != names[0]
-                else record.strategy
-            )
-            records.append(_renamed(record, spec))
+            apart = name != names[0] and (other or record.strategy in clashing)
+            records.append(_renamed(record, f"{record.strategy} ({name})" if apart else record.strategy))
     vocab: dict[int, str] = {}
     if len({run.config.get("model") for run in runs}) == 1:
         for run in runs:
             vocab.update(run.vocab)
-    return Run(
-        " + ".join(names), records, dict(runs[0].config), dict(runs[0].environment), vocab, tuple(runs)
+    config, environment = (
+        _agreed([getattr(run, name) for run in runs]) for name in ("config", "environment")
     )
+    return Run(" + ".join(names), records, config, environment, vocab, tuple(runs))
+
+
+def _agreed(documents: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What the documents say alike; of settings given for each task, those without a conflict."""
+    found: dict[str, Any] = {}
+    for name in documents[0]:
+        values: list[Any] = [document.get(name) for document in documents]
+        if all(value == values[0] for value in values):
+            found[name] = values[0]
+        elif all(isinstance(value, dict) for value in values):
+            keys = dict.fromkeys(key for value in values for key in value)
+            said = {key: [value[key] for value in values if key in value] for key in keys}
+            found[name] = {key: each[0] for key, each in said.items() if all(e == each[0] for e in each)}
+    return found
 
 
 def _renamed(record: SampleRecord, strategy: str) -> SampleRecord:

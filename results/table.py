@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pandas as pd
 from rich.console import Console
@@ -105,8 +106,14 @@ def _cells(row: pd.Series, best: float | None) -> list[Text]:
     ]
 
 
-def print_summary(summary: pd.DataFrame, comparisons: pd.DataFrame, target: Console | None = None) -> None:
-    """Print the table of the means (of the task where there is one), and what was left out of it."""
+def print_summary(
+    summary: pd.DataFrame,
+    comparisons: pd.DataFrame,
+    target: Console | None = None,
+    notes: Sequence[str] = (),
+) -> None:
+    """Print the table of the means (of the task where there is one), what was left out of it, and the notes
+    (`results.findings.notes`: what each task can detect at all)."""
     target = target or console()
     if summary.empty:
         target.print("no finished sample yet")
@@ -120,6 +127,8 @@ def print_summary(summary: pd.DataFrame, comparisons: pd.DataFrame, target: Cons
     partial = [spec for spec in dict.fromkeys(summary["strategy"]) if spec not in whole]
     if partial:
         target.print(Text(f"not on every suite, so not in the mean: {', '.join(partial)}", style="dim"))
+    for note in notes:
+        target.print(Text(note, style="dim"))
     failed = int(summary["failed"].sum())
     if failed:
         target.print(Text(f"{failed} samples failed; samples.jsonl says why", style="red"))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from harness.errors import UserError
+
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
@@ -19,12 +21,15 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from results import outputs, table
-    from results.findings import find
+    from results.findings import find, notes
     from results.runs import load_run, merge_runs
 
     target = args.output or (args.runs[0] if len(args.runs) == 1 else "report")
     findings = find(merge_runs([load_run(each) for each in args.runs]))
-    paths = outputs.write_findings(findings, Path(target))
-    table.print_summary(findings.summary, findings.comparisons)
+    try:
+        paths = outputs.write_findings(findings, Path(target))
+    except OSError as error:
+        raise UserError(f"cannot write {error.filename or target}: {error.strerror}") from error
+    table.print_summary(findings.summary, findings.comparisons, notes=notes(findings))
     print(f"report: {paths['report']}\nplot:   {paths['tradeoff']}")
     return 0

@@ -67,6 +67,7 @@ def draw(samples: Sequence[SampleRecord], strategies: Sequence[str], path: Path)
                     frame[name],
                     color=marks[spec].colour,
                     lw=1.3,
+                    ls="--" if style.rule_of(spec) == "oracle" else "-",
                     markevery=(i % 3, 3),
                     label=spec,
                     **shape,
@@ -76,7 +77,8 @@ def draw(samples: Sequence[SampleRecord], strategies: Sequence[str], path: Path)
             slot.xaxis.set_major_formatter(ticker.PercentFormatter(1.0, decimals=0))
             slot.set_xlim(0, 1)
         lowest = min((frame["confidence"].min() for frame in curves.values()), default=0.0)
-        slots[0].set_ylim(np.floor(10 * np.nan_to_num(lowest)) / 10, 1.0)
+        bottom = min(0.9, np.floor(10 * np.nan_to_num(lowest)) / 10)
+        slots[0].set_ylim(bottom, 1 + 0.03 * (1 - bottom))
         slots[1].set_ylim(bottom=0)
         handles, names = slots[0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside right upper", fontsize=8.6)

@@ -64,7 +64,7 @@ def draw(
     points = [frame.assign(panel=name, frontier=_on_frontier(frame, axis)) for name, frame in panels.items()]
     marks = style.marks(list(dict.fromkeys(summary["strategy"])))
     with plt.rc_context(style.RC):
-        columns = min(3, len(panels) + 1) if len(panels) > 1 else 2
+        columns = 2 if len(panels) in (1, 3) else 3
         rows = math.ceil((len(panels) + 1) / columns)
         figure, grid = plt.subplots(
             rows,
@@ -78,13 +78,14 @@ def draw(
             _panel(slot, frame, axis, marks, _of_task(published, frame, axis))
         for slot in slots[len(points) :]:
             slot.axis("off")
-        _legend(slots[len(points)], marks, axis, published is not None and not published.empty)
+        printed = any(len(_of_task(published, frame, axis)) for frame in points)
+        _legend(slots[len(points)], marks, axis, printed)
         figure.suptitle(f"Accuracy against {axis.title}", x=0.012, ha="left", fontsize=13, weight="bold")
         figure.canvas.draw()
         figure.set_layout_engine("none")
         for frame, slot in zip(points, slots, strict=False):
             _name_points(slot, frame, axis, marks, _of_task(published, frame, axis))
-        return style.save(figure, path, _data(points, axis))
+        return style.save(figure, path, _data(points, axis, published))
 
 
 def _on_frontier(frame: pd.DataFrame, axis: SpeedAxis) -> np.ndarray:
@@ -208,8 +209,15 @@ def _of_task(published: pd.DataFrame | None, frame: pd.DataFrame, axis: SpeedAxi
     return rows[rows[axis.column].notna() & rows["accuracy"].notna()]
 
 
-def _data(points: list[pd.DataFrame], axis: SpeedAxis) -> pd.DataFrame:
-    columns = ["panel", "strategy", axis.column, "accuracy", "accuracy_low", "accuracy_high", "frontier"]
+def _data(points: list[pd.DataFrame], axis: SpeedAxis, published: pd.DataFrame | None) -> pd.DataFrame:
+    """Everything that is drawn; `source` is empty for what this run measured."""
+    columns = ["panel", "strategy", axis.column, "accuracy", "accuracy_low", "accuracy_high"]
+    columns += ["frontier", "source"]
     if not points:
         return pd.DataFrame(columns=columns)
-    return pd.concat(points, ignore_index=True)[columns]
+    frames = [frame.assign(source="") for frame in points]
+    for frame in points:
+        printed = _of_task(published, frame, axis)
+        if len(printed):
+            frames.append(printed.assign(panel=frame["panel"].iloc[0], frontier=False))
+    return pd.concat(frames, ignore_index=True).reindex(columns=columns)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,7 @@ PANELS = 3
 SURENESS = LinearSegmentedColormap.from_list(
     "sureness", ["#5b1a0e", "#c8500a", "#f0a73c", "#9fcbe6", "#2b78bd"]
 )
+CUT: dict[str, Any] = {"facecolor": "white", "edgecolor": "#cccccc", "hatch": "////", "lw": 0}
 MASKED, SETTLED = "#e6e6e6", "#fafafa"
 
 
@@ -47,6 +49,7 @@ def draw(samples: Sequence[SampleRecord], path: Path, *, block_length: int | Non
     """
     shown = list(samples)[:PANELS]
     tallest = max(_forwards(record) for record in shown)
+    longest = max(len(record.commit_step) for record in shown)
     with plt.rc_context({**style.RC, "axes.grid": False}):
         figure, slots = plt.subplots(
             1,
@@ -56,7 +59,7 @@ def draw(samples: Sequence[SampleRecord], path: Path, *, block_length: int | Non
             squeeze=False,
         )
         for record, slot in zip(shown, slots.flat, strict=True):
-            _panel(slot, record, block_length)
+            _panel(slot, record, longest, block_length)
             slot.set_ylim(tallest + 0.5, 0.5)
         slots.flat[0].set_ylabel("forward")
         scale = plt.cm.ScalarMappable(norm=plt.Normalize(0, 1), cmap=SURENESS)
@@ -65,9 +68,11 @@ def draw(samples: Sequence[SampleRecord], path: Path, *, block_length: int | Non
             Patch(facecolor=MASKED, edgecolor="none", label="still masked"),
             Patch(facecolor=SETTLED, edgecolor="#cccccc", label="settled earlier"),
         ]
+        if any(len(record.commit_step) < longest for record in shown):
+            handles.append(Patch(label="cut off by the stop rule", **CUT))
         if any(record.refresh_steps for record in shown):
             handles.append(Line2D([], [], ls="", marker=">", color=style.INK, ms=5, label="cache refresh"))
-        figure.legend(handles=handles, loc="outside lower left", ncols=3, fontsize=8.5)
+        figure.legend(handles=handles, loc="outside lower left", ncols=4, fontsize=8.5)
         title = f"Unmasking of {shown[0].task}, problem {shown[0].doc_id}"
         figure.suptitle(title, x=0.01, ha="left", fontsize=13, weight="bold")
         return style.save(figure, path, _data(shown))
@@ -77,7 +82,8 @@ def _forwards(record: SampleRecord) -> int:
     return max([record.nfe or 0, *record.commit_step, 1])
 
 
-def _panel(slot: Axes, record: SampleRecord, block_length: int | None) -> None:
+def _panel(slot: Axes, record: SampleRecord, longest: int, block_length: int | None) -> None:
+    """One strategy's map on the longest one's scale; what its stop rule cut off is hatched."""
     steps = np.asarray(record.commit_step)
     confidence = np.array(
         [math.nan if c is None else c for c in record.confidence] or [math.nan] * len(steps)
@@ -98,7 +104,9 @@ def _panel(slot: Axes, record: SampleRecord, block_length: int | None) -> None:
     for border in range(block_length or len(steps), len(steps), block_length or len(steps)):
         slot.axvline(border + 0.5, color="white", lw=2.4)
         slot.axvline(border + 0.5, color="#777777", lw=0.7)
-    edge = [0.5 - 0.014 * len(steps)] * len(record.refresh_steps)
+    if len(steps) < longest:
+        slot.axvspan(len(steps) + 0.5, longest + 0.5, **CUT)
+    edge = [0.5 - 0.014 * longest] * len(record.refresh_steps)
     (arrows,) = slot.plot(
         edge, record.refresh_steps, ls="", marker=">", color=style.INK, ms=3.6, clip_on=False
     )
@@ -106,7 +114,7 @@ def _panel(slot: Axes, record: SampleRecord, block_length: int | None) -> None:
     verdict = {True: "right", False: "wrong", None: "not judged"}[record.correct]
     slot.set_title(record.strategy, fontsize=10)
     slot.set_xlabel(f"position   ({forwards} forwards, {verdict})")
-    slot.set_xlim(0.5 - 0.03 * len(steps), len(steps) + 0.5)
+    slot.set_xlim(0.5 - 0.03 * longest, longest + 0.5)
 
 
 def _data(shown: Sequence[SampleRecord]) -> pd.DataFrame:

@@ -48,12 +48,24 @@ def benchmark(task: str) -> str:
 
 def model_key(model: object) -> str:
     """A model's name as the tables write it, from a catalog name, a hub id or a directory; else as given."""
-    name = str(model).rstrip("/").rsplit("/", 1)[-1].lower()
-    found = re.search(r"(llada|dream)(-v0)?-?(8b|7b)?-?(instruct|base)?-?(7b|8b)?-?(instruct|base)?", name)
-    if not found or "1.5" in name:
+    name = re.sub(r"@[^@]*$", "", str(model)).rstrip("/").rsplit("/", 1)[-1].lower().replace("_", "-")
+    if name == "llada-1.5":
+        return "LLaDA-1.5"
+    found = re.fullmatch(r"(llada|dream)(-v0)?(-(8b|7b|instruct|base))+", name)
+    if not found or {"8b": "llada", "7b": "dream"}.get(_size(name)) != found.group(1):
         return str(model)
     kind = "Base" if "base" in name else "Instruct"
     return {"llada": f"LLaDA-8B-{kind}", "dream": f"Dream-7B-{kind}"}[found.group(1)]
+
+
+def _size(name: str) -> str:
+    return next((size for size in ("8b", "7b") if size in name.split("-")), "")
+
+
+def protocol_of(config: Mapping[str, Any]) -> str | None:
+    """The name of a run's protocol, None where its config does not say."""
+    protocol = config.get("protocol")
+    return protocol.get("name") if isinstance(protocol, Mapping) else protocol
 
 
 def parts_of(spec: str) -> str:
@@ -96,7 +108,7 @@ def _differences(
     task, found = row["task"], []
     if paper["task"] != task:
         found.append(f"task: {paper['task']} there")
-    protocol = (config.get("protocol") or {}).get("name")
+    protocol = protocol_of(config)
     if paper["protocol"] and protocol and paper["protocol"] != protocol:
         found.append(f"protocol: {paper['protocol']} there, {protocol} here")
     for name in ("gen_length", "block_length"):
@@ -123,7 +135,7 @@ def points(summary: pd.DataFrame, config: Mapping[str, Any]) -> pd.DataFrame:
     tps, speedup, source.
     """
     table = load()
-    protocol = (config.get("protocol") or {}).get("name")
+    protocol = protocol_of(config)
     table = table[(table["model"] == model_key(config.get("model"))) & (table["protocol"] == protocol)]
     found = []
     for task in dict.fromkeys(summary["task"]):

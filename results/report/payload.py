@@ -6,6 +6,7 @@ import base64
 import colorsys
 import gzip
 import json
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -140,7 +141,9 @@ def _sample(record: SampleRecord) -> dict[str, Any]:
         "refreshes": record.refresh_steps,
         "ids": record.output_ids,
         "steps": record.commit_step,
-        "confidence": [-1 if c is None or c != c else round(1000 * c) for c in record.confidence],
+        "confidence": [
+            -1 if c is None or not math.isfinite(c) else round(1000 * c) for c in record.confidence
+        ],
     }
 
 

@@ -128,28 +128,28 @@ function drawCurves() {
   const tuned = DATA.summary.tuned;
   if (tuned) {
     const picked = tuned.picked.filter((each) => each.task === task);
-    byId("curves-notes").append(...picked.map((each) => {
-      const tested = tuned.rows.find((row) => row.task === task && row.strategy === each.strategy);
-      return make("p", {},
-        `${each.strategy} was picked on ${each.tune_n} tuning problems (accuracy ${percent(each.tune_accuracy)} %, TPF ${number(each.tune_tpf, 2)}); `
-        + `on the other ${tested.n} it has ${percent(tested.accuracy)} % (${percent(tested.accuracy_low)}–${percent(tested.accuracy_high)}), TPF ${number(tested.tpf_eos, 2)}.`);
-    }));
+    const said = [...picked.map((each) => each.sentence), ...(tuned.reason ? [tuned.reason] : [])];
+    byId("curves-notes").append(...said.map((sentence) => make("p", {}, sentence)));
   }
 }
 
 function drawPublished() {
-  const rows = DATA.summary.published || [];
+  const task = byId("published-task").value;
+  const rows = (DATA.summary.published || []).filter((row) => row.task === task);
   if (!rows.length) {
-    fill(byId("published-table"), make("p", { class: "muted" }, "No published figure is for this model, these suites and these strategies."));
+    fill(byId("published-table"), make("p", { class: "muted" }, "No published figure is for this model, this suite and these strategies."));
     return;
   }
-  const pair = (title, name, show) => [
-    figure(`${title}, published`, `published_${name}`, show), figure(`${title}, here`, `measured_${name}`, show)];
+  const pair = (title, name, show) => figure(title, `published_${name}`, null, {
+    hint: "published, and what this run measured",
+    show: (row) => (!known(row[`published_${name}`]) ? "–" : make("span", {}, show(row[`published_${name}`]), " ", make("small", {}, `here ${show(row[`measured_${name}`])}`))),
+  });
   fill(byId("published-table"), table([
-    strategyColumn, { title: "suite", text: true, value: (row) => row.task, show: (row) => row.task },
-    ...pair("accuracy %", "accuracy", percent), ...pair("NFE", "nfe", number), ...pair("tokens/s", "tps", number), ...pair("speed-up", "speedup", times),
-    { title: "settings that differ", text: true, wrap: true, value: (row) => row.differs, show: (row) => row.differs || "none known" },
+    strategyColumn,
+    pair("accuracy %", "accuracy", percent), pair("NFE", "nfe", number), pair("TPF", "tpf", (v) => number(v, 2)),
+    pair("tokens/s", "tps", number), pair("seconds", "latency_s", number), pair("speed-up", "speedup", times),
     { title: "source", text: true, wrap: true, value: (row) => row.source, show: (row) => row.source },
+    { title: "settings that differ", text: true, wrap: true, value: (row) => row.differs, show: (row) => row.differs || "none known" },
   ], rows));
 }
 
@@ -177,6 +177,9 @@ function startTables() {
   options(byId("curves-task"), DATA.tasks.map((task) => [task, task]));
   byId("curves-task").addEventListener("change", drawCurves);
   if (DATA.tasks.length) drawCurves();
+  const published = new Set((DATA.summary.published || []).map((row) => row.task));
+  options(byId("published-task"), DATA.tasks.map((task) => [task, task]), DATA.tasks.find((task) => published.has(task)));
+  byId("published-task").addEventListener("change", drawPublished);
   drawPublished();
   drawEnvironment();
 }

@@ -27,6 +27,11 @@ def test_a_set_that_was_stopped_is_not_compared(monkeypatch, tmp_path):
         measure(SET)
 
 
+def test_settings_that_are_not_whole_are_named():
+    with pytest.raises(UserError, match="lack batch_size"):
+        measure({name: value for name, value in SET.items() if name != "batch_size"})
+
+
 @pytest.fixture(scope="module")
 def baseline():
     if not (DEMO / "model.safetensors").is_file():

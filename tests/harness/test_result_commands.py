@@ -107,3 +107,9 @@ def test_a_baseline_that_cannot_be_written_is_the_users_mistake(gate, tmp_path, 
     (tmp_path / "demo.json").mkdir()
     assert gate("--update") == 2
     assert "cannot write" in capsys.readouterr().err
+
+
+def test_a_report_that_cannot_be_written_is_the_users_mistake(runs, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(["report", str(runs[0]), "--output", str(tmp_path / "file")]) == 2
+    assert "cannot write" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """Strategies against the baseline, and one run against another."""
 
+import dataclasses
 import math
 
 import pytest
@@ -143,3 +144,17 @@ def test_unreadable_runs_are_named(tmp_path):
         load_run(run)
     with pytest.raises(ResultsError, match="no run directory"):
         merge_runs([])
+
+
+def test_runs_of_two_models_share_no_strategy_and_keep_what_they_agree_on(tmp_path):
+    a, b = (
+        load_run(make_run(tmp_path / name, {spec: (8, 0)}, n=2))
+        for name, spec in (("a", "fixed"), ("b", "factor"))
+    )
+    merged = merge_runs(
+        [a, dataclasses.replace(b, config=b.config | {"model": "other", "gen_length": {"c": 4}})]
+    )
+    assert {record.strategy for record in merged.records} == {"fixed", "factor (b)"}
+    assert "model" not in merged.config
+    assert merged.config["protocol"] == a.config["protocol"]
+    assert merged.config["gen_length"] == {"demo-gsm8k": 8, "demo-math": 8, "c": 4}

@@ -108,6 +108,18 @@ def test_a_setting_is_picked_on_one_side_and_reported_on_the_other():
     assert tested["n"].tolist() == [40 - sum(tuning)] * 2
 
 
+def test_the_baseline_stays_beside_a_sweep_of_its_own_steps():
+    records = cell("fixed", [True] * 40, 8) + cell("fixed:steps=4", [True] * 40, 4)
+    picked, tested = tune(to_frame(records), 0.5)
+    assert [each.strategy for each in picked] == ["fixed:steps=4"]
+    assert tested["strategy"].tolist() == ["fixed", "fixed:steps=4"]
+    assert tested["speedup"].notna().all()
+    said = picked[0].sentence(tested)
+    assert "fixed:steps=4 was picked on" in said
+    assert f"on the other {tested['n'].iloc[0]} it has 100.0 %" in said
+    assert "no other problem" in picked[0].sentence(tested.iloc[:0])
+
+
 @pytest.mark.parametrize("fraction", [0, 1, -0.1])
 def test_a_fraction_that_splits_nothing_is_an_error(fraction):
     with pytest.raises(ResultsError, match="--tune-fraction"):

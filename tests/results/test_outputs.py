@@ -8,8 +8,9 @@ from rich.console import Console
 
 from results import write_outputs
 from results.errors import ResultsError
-from results.findings import find, plain
+from results.findings import find, notes, plain
 from results.metrics import SUMMARY_COLUMNS
+from results.outputs import summary_document
 from results.runs import load_run
 from results.table import number, percent, print_summary, times
 from tests.results.conftest import SPECS, make_run, sample
@@ -133,3 +134,22 @@ def test_json_has_no_nan():
         "a": [None, None, 1.5],
         "2": [None],
     }
+
+
+def test_the_terminal_says_what_each_task_can_tell_apart(run_dir):
+    findings = find(load_run(run_dir))
+    console = Console(width=160, record=True, force_terminal=False)
+    print_summary(findings.summary, findings.comparisons, console, notes(findings))
+    said = console.export_text()
+    assert (
+        said.count("demo-math (10 problems): differences under 60.0 points cannot be told from chance") == 1
+    )
+
+
+def test_a_run_too_small_to_tune_keeps_its_other_figures(tmp_path):
+    directory = make_run(tmp_path / "run", tasks=("demo-math",), n=1)
+    with (directory / "config.yaml").open("a") as handle:
+        handle.write("tune_fraction: 0.5\n")
+    findings = find(load_run(directory))
+    assert "nothing was tuned: --tune-fraction 0.5" in notes(findings)[-1]
+    assert summary_document(findings)["tuned"]["picked"] == []

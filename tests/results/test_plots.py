@@ -78,6 +78,11 @@ def test_published_points_are_hollow_marks_on_their_own_panel(summary, tmp_path)
     with_points = tradeoff.draw(summary, tmp_path / "b", tradeoff.AXES["tpf"], published=extra)[1].read_text()
     assert "published" in with_points
     assert "published" not in plain
+    data = pd.read_csv(tmp_path / "b.csv")
+    (paper,) = data[data["source"] == "x"].to_dict("records")
+    assert (paper["panel"], paper["strategy"], paper["tpf_eos"]) == ("demo-math", "paper", 3.0)
+    other_axis = tradeoff.draw(summary, tmp_path / "c", tradeoff.AXES["tps"], published=extra)[1].read_text()
+    assert "published" not in other_axis  # nothing is known of it there
 
 
 def test_labels_cover_neither_points_nor_each_other():
@@ -127,3 +132,10 @@ def test_the_certainty_figure_is_written_with_its_data(run_dir, tmp_path):
     records = read_samples(run_dir / "samples.jsonl")
     written = certainty.draw(records, ["fixed", "confidence"], tmp_path / "certainty")
     assert set(pd.read_csv(written[2])["strategy"]) == {"fixed", "confidence"}
+
+
+def test_the_unmasking_map_hatches_what_a_stop_rule_cut_off(tmp_path):
+    short = sample("confidence+eotp", output_ids=[0, 9], commit_step=[1, 2], confidence=[0.5, 0.9], nfe=2)
+    drawn = unmasking.draw([sample("fixed"), short], tmp_path / "map")[1].read_text()
+    assert "cut off by the stop rule" in drawn
+    assert "cut off" not in unmasking.draw([sample("fixed")], tmp_path / "whole")[1].read_text()

@@ -92,7 +92,17 @@ def test_a_failed_sample_makes_no_baseline():
         regress.document([sample(status="failed", error="out of memory", nfe=None)], {}, HERE)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"version": 0, "cells": []}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        '{"version": 0, "cells": []}',
+        '{"version": 1, "cells": []}',
+        '{"version": 1, "cells": [], "settings": {}, "platform": {}}',
+        '{"version": 1, "cells": [{"strategy": "fixed"}], "settings": {}, "platform": {}}',
+    ],
+)
 def test_what_is_no_baseline_is_named(tmp_path, text):
     path = tmp_path / "b.json"
     path.write_text(text)
@@ -128,6 +138,9 @@ def test_a_file_that_is_no_history_is_named(tmp_path):
     path = tmp_path / "history.csv"
     path.write_text("a,b\n1,2\n")
     with pytest.raises(ResultsError, match="lacks commit"):
+        history.read(path)
+    path.write_text("")
+    with pytest.raises(ResultsError, match="not a history"):
         history.read(path)
 
 
