@@ -1,7 +1,8 @@
 """What varies between decoding methods: unmasking rules, cache policies, stop rules, and their names."""
 
-from strategies.base import CacheRule, Proposal, Row, StopRule, Strategy, UnmaskRule, Vocabulary
+from strategies.base import CacheRule, Row, StopRule, Strategy, UnmaskRule
 from strategies.errors import SpecError
+from strategies.proposal import Proposal, Vocabulary
 from strategies.registry import ALL, parse, register, resolve
 
 __all__ = [

@@ -8,7 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from strategies.base import Proposal, Row
+from strategies.base import Row
+from strategies.proposal import Proposal
 from strategies.values import choice
 
 

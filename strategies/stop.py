@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from strategies.base import Proposal
+from strategies.proposal import Proposal
 from strategies.values import choice
 
 

@@ -8,9 +8,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from strategies.base import Proposal, UnmaskRule, Vocabulary
+from strategies.base import UnmaskRule
 from strategies.errors import SpecError
 from strategies.filter import FilterNet, load_filter
+from strategies.proposal import Proposal, Vocabulary
 from strategies.values import Steps, choice, number
 
 

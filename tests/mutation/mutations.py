@@ -1,6 +1,7 @@
 """Deliberate faults of the decode core, which the tests must notice: (name, file, text, replacement)."""
 
 LOOP, REGION, BASE = "harness/decoding/loop.py", "harness/decoding/region.py", "strategies/base.py"
+PROPOSAL = "strategies/proposal.py"
 UNMASK = "strategies/unmask.py"
 CACHE, STOP, FILTER = "strategies/cache.py", "strategies/stop.py", "strategies/filter.py"
 TRANSFORMER, KV, CANVAS = (
@@ -129,8 +130,15 @@ MUTATIONS = (
         "return accepted",
     ),
     ("the filter is not padded on the right", FILTER, "(0, self.width - n)", "(self.width - n, 0)"),
-    ("the mask token may be predicted", BASE, "if (tokens == self.vocabulary.mask_id).any():", "if False:"),
-    ("confidence of the wrong token", BASE, "weights.gather(1, chosen[:, None])[:, 0]", "weights.amax(1)"),
+    (
+        "the mask token may be predicted",
+        PROPOSAL,
+        "self.logits[:, self.vocabulary.mask_id] = -torch.inf",
+        "pass",
+    ),
+    ("the mask token's logit is lost", PROPOSAL, "mask_id] = mask_column", "mask_id] *= 1"),
+    ("confidence of the wrong token", PROPOSAL, "weights.gather(1, picked)[:, 0]", "weights.amax(1)"),
+    ("a scan forgets all but its first rows", PROPOSAL, "torch.cat(part) for", "part[0] for"),
     ("oracle admits everything", UNMASK, "return p.tokens == p.spread(p.best, -1)", "return p.eligible"),
     # Ends
     (

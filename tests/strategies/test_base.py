@@ -40,7 +40,7 @@ def test_statistics_are_those_of_the_softmax(propose, dtype):
 @pytest.mark.parametrize("first", ["entropy", "confidence"])
 def test_statistics_taken_in_parts_and_in_any_order_are_the_same(propose, monkeypatch, first):
     at_once = propose(DISTRIBUTIONS)
-    monkeypatch.setattr("strategies.base.SCANNED", 17)  # two rows of eight at a time
+    monkeypatch.setattr("strategies.proposal.SCANNED", 17)  # two rows of eight at a time
     in_parts = propose(DISTRIBUTIONS)
     getattr(in_parts, first)
     for name in ("tokens", "confidence", "entropy", "margin"):
