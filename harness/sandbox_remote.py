@@ -64,6 +64,15 @@ class Gone(BaseException):
     """The other process has ended; no test is to catch that."""
 
 
+def asked(operation: str) -> Any:
+    """A method that has an operation done where the object is."""
+
+    def method(self: Remote, *operands: Any) -> Any:
+        return self._peer.ask(operation, self, *operands)
+
+    return method
+
+
 class Remote:
     """A handle of an object that the other process holds."""
 
@@ -81,38 +90,9 @@ class Remote:
             raise AttributeError(name)
         return self._peer.ask("getattr", self, name)
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        self._peer.ask("setattr", self, name, value)
-
-    def __getitem__(self, key: Any) -> Any:
-        return self._peer.ask("getitem", self, key)
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        self._peer.ask("setitem", self, key, value)
-
-    def __iter__(self) -> Any:
-        return self._peer.ask("iter", self)
-
-    def __next__(self) -> Any:
-        return self._peer.ask("next", self)
-
-    def __len__(self) -> int:
-        return self._peer.ask("len", self)
-
-    def __bool__(self) -> bool:
-        return self._peer.ask("bool", self)
-
-    def __str__(self) -> str:
-        return self._peer.ask("str", self)
-
-    def __repr__(self) -> str:
-        return self._peer.ask("repr", self)
-
-    def __int__(self) -> int:
-        return self._peer.ask("int", self)
-
-    def __float__(self) -> float:
-        return self._peer.ask("float", self)
+    __setattr__, __getitem__, __setitem__ = asked("setattr"), asked("getitem"), asked("setitem")
+    __iter__, __next__, __len__, __bool__ = asked("iter"), asked("next"), asked("len"), asked("bool")
+    __str__, __repr__, __int__, __float__ = asked("str"), asked("repr"), asked("int"), asked("float")
 
 
 class Writer(_pickle.Pickler):
@@ -159,7 +139,7 @@ class Peer:
 
     def ask(self, name: str, *operands: Any) -> Any:
         """Has the other end do an operation. Raises what that raised, and Gone where the other has ended."""
-        self.send("ask", name, operands)
+        self.put(self.pack(("ask", name, operands)))
         while True:
             kind, *content = self.read()
             if kind == "ask":
@@ -240,10 +220,6 @@ class Peer:
         Writer(out, self).dump(message)
         return out.getvalue()
 
-    def send(self, *message: Any) -> None:
-        """Sends a message."""
-        self.put(self.pack(message))
-
     def put(self, data: bytes) -> None:
         """Sends the bytes of a message. Raises Gone."""
         rest = memoryview(len(data).to_bytes(PREFIX_BYTES, "little") + data)
@@ -314,9 +290,8 @@ def described(error: BaseException) -> tuple[str, str]:
 
 def raise_like(name: str, text: str) -> None:
     """Raises Python's own exception of that name."""
-    kind = getattr(builtins, name, None)
-    if not (isinstance(kind, type) and issubclass(kind, BaseException)) or issubclass(kind, UnicodeError):
-        kind = ValueError
-    if issubclass(kind, BaseExceptionGroup):
-        kind = RuntimeError
-    raise kind(text)
+    kind: Any = getattr(builtins, name, None)
+    told = isinstance(kind, type) and issubclass(kind, BaseException)
+    if told and not issubclass(kind, (UnicodeError, BaseExceptionGroup)):  # which take more than a text
+        raise kind(text)
+    raise ValueError(text)

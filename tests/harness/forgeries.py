@@ -128,7 +128,7 @@ for fd in range(3, 256):
 import __main__, os
 peer = next(v for v in __import__('gc').get_objects() if type(v).__name__ == 'Peer')
 for _ in range(9):
-    peer.send('value', True, [])
+    peer.put(peer.pack(('value', True, [])))
 """
     + WRONG,
     "the limits of its judge": """
