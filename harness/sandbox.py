@@ -24,6 +24,7 @@ from typing import Any
 from harness.errors import UserError
 from harness.sandbox_backends import BACKENDS, UNCONFINED, Backend
 from harness.sandbox_child import FAILED, NONCE_BYTES, PASSED, REASON_CHARS, SIGNALLED
+from harness.sandbox_remote import PREFIX_BYTES
 
 # The hub's code_eval, which lm-eval uses, gives a program 3 seconds; the reference solution of MBPP's
 # task 123 needs nearly as many on a slow processor.
@@ -53,8 +54,7 @@ FLAG = "--allow-unsandboxed-code"
 class Program:
     """Code to run and the tests that follow it.
 
-    `exports` are the names the tests take from the candidate even where they are names of builtins; the
-    functions among them may not return objects that compare as the candidate pleases.
+    `exports` are the names the tests take from the candidate even where they are names of builtins.
     """
 
     candidate: str
@@ -136,15 +136,19 @@ def run_one(program: Program, backend: Backend, timeout_s: float, memory_mb: int
                 env=backend.environment(folder),
                 start_new_session=True,
             )
-        request = {
-            "candidate": program.candidate,
-            "tests": program.tests,
-            "exports": sorted(program.exports),
+        settings = {
             "cpu_s": math.ceil(timeout_s),
             "memory_mb": memory_mb,
             "file_mb": FILE_MB,
             **backend.request(folder, next(UIDS)),
         }
+        content = {
+            "candidate": program.candidate,
+            "tests": program.tests,
+            "exports": sorted(program.exports),
+        }
+        head = marshal.dumps(settings)
+        request = len(head).to_bytes(PREFIX_BYTES, "little") + head + marshal.dumps(content)
         reply = FAILED
         try:
             reply = _converse(process, ours, request, WALL_FACTOR * timeout_s + WALL_EXTRA_S)
@@ -156,12 +160,12 @@ def run_one(program: Program, backend: Backend, timeout_s: float, memory_mb: int
     return Verdict(False, _why(reply, status), seconds)
 
 
-def _converse(process: subprocess.Popen[bytes], ours: socket.socket, request: dict, wall_s: float) -> bytes:
+def _converse(process: subprocess.Popen[bytes], ours: socket.socket, request: bytes, wall_s: float) -> bytes:
     """Sends the request and waits for one line of reply, the process's end or the end of its wall time."""
     assert process.stdin is not None
     try:
         with process.stdin as pipe:
-            pipe.write(marshal.dumps(request))
+            pipe.write(request)
     except BrokenPipeError:
         return b""
     received, rounds, deadline = b"", 1, time.monotonic() + wall_s

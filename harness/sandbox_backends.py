@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-SCRIPTS = [str(Path(__file__).with_name(f"sandbox_{name}.py")) for name in ("child", "confine")]
+SCRIPTS = [str(Path(__file__).with_name(f"sandbox_{name}.py")) for name in ("child", "confine", "remote")]
 CHILD = SCRIPTS[0]
 SCRATCH = "/scratch"
 SCRATCH_MB = 16

@@ -11,13 +11,16 @@ FILES = 256
 PROCESSES = 32
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND = 1, 2, 4, 8, 32, 4096
 MS_REC, MS_PRIVATE, MNT_DETACH = 16384, 1 << 18, 2
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, SIGKILL = 1, 4, 9
 PR_SET_NO_NEW_PRIVS, PR_CAPBSET_DROP, LAST_CAPABILITY = 38, 24, 63
 CAPABILITY_VERSION = 0x20080522
 PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 CLONE_THREAD = 0x00010000
-ACT_ALLOW, ACT_ERRNO, EPERM, ENOSYS, COMPARE_MASKED_EQUAL = 0x7FFF0000, 0x00050000, 1, 38, 7
+ACT_ALLOW, ACT_ERRNO, EPERM, ENOSYS = 0x7FFF0000, 0x00050000, 1, 38
+COMPARE_DIFFERENT, COMPARE_MASKED_EQUAL = 1, 7
 DENIED = (
     *("fork", "vfork", "execve", "execveat", "socket", "ptrace", "process_vm_readv", "process_vm_writev"),
+    *("pidfd_getfd", "kcmp"),
     *(
         "mount",
         "umount2",
@@ -108,6 +111,16 @@ def drop_privileges(uid: int | None) -> None:
     checked(c.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl")
 
 
+def end_with_parent() -> None:
+    """Has this process killed when the one that started it ends."""
+    checked(libc().prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0), "prctl")
+
+
+def hide() -> None:
+    """Keeps this process's memory and descriptors from others of the same user."""
+    checked(libc().prctl(PR_SET_DUMPABLE, 0, 0, 0, 0), "prctl")
+
+
 def limit(cpu_s: int, memory_mb: int, file_mb: int) -> None:
     """Bounds what this process and all it starts may use."""
     for kind, value in (
@@ -162,6 +175,7 @@ def filter_calls(required: bool) -> None:
 
     for name in DENIED:
         deny(name, EPERM)
+    deny("prlimit64", EPERM, Argument(0, COMPARE_DIFFERENT, 0, 0))  # the limits of another process
     deny("clone3", ENOSYS)  # the C library then starts its threads with clone
     deny("clone", EPERM, Argument(0, COMPARE_MASKED_EQUAL, CLONE_THREAD, 0))
     lib.seccomp_load(ctypes.c_void_p(context))

@@ -52,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
         allow_unsandboxed=args.allow_unsandboxed_code,
         options=args.option,
     )
+    len(task)  # its rows are read before any line of the input can be blamed for them
     responses = read_responses(args.input, task)
     try:
         with args.output.open("w", encoding="utf-8") as out:

@@ -8,6 +8,8 @@ from harness import sandbox
 from harness.errors import UserError
 from harness.sandbox import Program, run_programs
 from harness.sandbox_backends import BACKENDS, UNCONFINED
+from tests.harness.forgeries import FORGERIES
+from tests.harness.forgeries import TESTS as HARDER
 from tests.harness.hostile_programs import GOOD, HOSTILE, MARK, TESTS, WRONG
 
 LATENESS_S = 10  # what a busy machine may take to start and to stop a program
@@ -50,6 +52,14 @@ def test_no_hostile_program_passes_or_outstays_its_time(batch, name):
     assert not verdict.passed
     assert verdict.error
     assert verdict.seconds < sandbox.WALL_FACTOR + sandbox.WALL_EXTRA_S + LATENESS_S
+
+
+@pytest.mark.parametrize("tests", [TESTS, HARDER], ids=["equality", "closeness"])
+def test_no_forgery_passes(isolated, tests):
+    programs = [Program(source, tests, frozenset({"f"})) for source in (*FORGERIES.values(), GOOD)]
+    *verdicts, last = run_programs(programs, workers=4, timeout_s=2, memory_mb=512)
+    assert [n for n, v in zip(FORGERIES, verdicts, strict=True) if v.passed or not v.error] == []
+    assert last.error is None
 
 
 def test_the_batch_goes_on(batch):

@@ -114,7 +114,9 @@ def test_a_bad_line_is_named(score, row, said):
 def test_bad_arguments_are_one_line(score, tmp_path):
     assert "unknown task" in score("gsm9k", [])[3]
     assert "unknown protocol" in score("gsm8k", [], "--protocol", "x")[3]
-    assert "no such directory" in score("gsm8k", [{"doc_id": 0, "response": ""}], data=tmp_path / "none")[3]
+    said = score("gsm8k", [{"doc_id": 0, "response": ""}], data=tmp_path / "none")[3]
+    assert said.startswith("error: --data")  # and not the line of the input that was read then
+    assert "no such directory" in said
     assert (
         main(["score", "--task", "gsm8k", "--input", str(tmp_path / "no"), "--output", str(tmp_path / "o")])
         == 2
