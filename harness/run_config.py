@@ -16,7 +16,7 @@ from harness.sweep import expand
 from strategies.registry import nearest, split_list
 
 DEMO_TASKS = ("demo-gsm8k", "demo-math", "demo-humaneval", "demo-mbpp")
-DEMO_LIMIT = 30  # problems a demo suite by default: the whole default run then takes minutes on two cores
+DEMO_LIMIT = 24  # problems a demo suite by default: the whole default run then takes minutes on two cores
 ALL_PROBLEMS = "all"
 # What config.yaml holds beside the options, so that it can itself be given as --config.
 DERIVED = (

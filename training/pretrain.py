@@ -7,7 +7,8 @@ import json
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -24,78 +25,12 @@ from harness.tasks.demo import SUITES, generate, gold_response, prompt_text
 from training.pretrain_data import Batch, Noise, Rows, batches, corpus, drills, tokenise
 from training.pretrain_eval import Log, Yardstick
 from training.pretrain_optim import Optimiser
-from training.pretrain_tokenizer import TURN_END, save_tokenizer, train_tokenizer
+from training.pretrain_recipe import Recipe, config_json
+from training.pretrain_tokenizer import save_tokenizer, train_tokenizer
 
 LENGTHS = (48, 56, 64, 80, 96, 112, 128, 160, 192)
 ARITHMETIC = ("demo-gsm8k", "demo-math")
 HELD_OUT = 100  # test problems a suite that the learning curve is measured on
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Everything that decides the weights; the model card says how the shipped run came to the defaults."""
-
-    d_model: int = 128
-    n_layers: int = 6
-    n_heads: int = 4
-    mlp_hidden: int = 384
-    vocab: int = 768
-    context: int = 512
-    rope_theta: float = 10000.0
-    sums: int = 50000  # train problems of each suite with arithmetic
-    programs: int = 30000  # and of each suite of programs, whose answers need less of it
-    steps: int = 2600
-    batch: int = 64
-    adam_rate: float = 3e-3
-    muon_rate: float = 7e-3
-    decay: float = 0.01
-    warmup: int = 100
-    cooldown: float = 0.5  # share of the steps over which the rates fall to zero
-    uniform: float = 0.3
-    tied: float = 0.6
-    drill: float = 0.3
-    second_stage: int = 500
-    frontier: float = 0.6
-    third_stage: int = 1200
-    full: float = 0.12  # share of batches that leave the whole region for the answer
-    region: int = 128
-    block: int = 32
-    dtype: str = "float32"
-    seed: int = 0
-
-    def rate(self, step: int) -> float:
-        """The learning rates' scale at a step: warm-up, plateau, linear fall to zero."""
-        fall = (self.steps - step) / max(1.0, self.cooldown * self.steps)
-        return max(0.0, min(1.0, (step + 1) / self.warmup, fall))
-
-
-def config_json(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
-    """The config.json of LLaDA's releases for the recipe's shape and the tokenizer's ids."""
-    return {
-        "architectures": ["LLaDAModelLM"],
-        "model_type": "llada",
-        "activation_type": "silu",
-        "block_type": "llama",
-        "layer_norm_type": "rms",
-        "d_model": recipe.d_model,
-        "n_layers": recipe.n_layers,
-        "n_heads": recipe.n_heads,
-        "n_kv_heads": recipe.n_heads,
-        "mlp_hidden_size": recipe.mlp_hidden,
-        "embedding_size": len(tokenizer),
-        "vocab_size": len(tokenizer),
-        "max_sequence_length": recipe.context,
-        "rope": True,
-        "rope_theta": recipe.rope_theta,
-        "rms_norm_eps": 1e-5,
-        "include_bias": False,
-        "include_qkv_bias": False,
-        "weight_tying": False,
-        "mask_token_id": tokenizer.mask_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": [tokenizer.pad_token_id, tokenizer.convert_tokens_to_ids(TURN_END)],
-    }
 
 
 class Trainer:
@@ -104,8 +39,11 @@ class Trainer:
     def __init__(self, recipe: Recipe, output: Path, compiled: bool) -> None:
         self.recipe, self.output = recipe, output
         self.step, self.seconds = 0, 0.0
+        self.threads = torch.get_num_threads()
+        self.pool = ThreadPoolExecutor(self.threads, initializer=prepare_thread)
         torch.manual_seed(recipe.seed)
         self.tokenizer, self.rows = prepare(recipe)
+        self.openings = Rows(*(part[-recipe.programs :] for part in self.rows))  # those of demo-mbpp
         self.drill = tokenise(self.tokenizer, drills(20000, recipe.seed))
         self.config = config_json(recipe, self.tokenizer)
         self.model = build(ModelConfig.from_json(self.config), getattr(torch, recipe.dtype))
@@ -122,17 +60,37 @@ class Trainer:
             second_stage=recipe.second_stage,
             frontier=recipe.frontier,
             third_stage=recipe.third_stage,
+            opening=recipe.opening,
+            fourth_stage=recipe.fourth_stage,
             numbers=tuple(vocabulary[str(number)] for number in range(100)),
             equals=vocabulary["="],
             lengths=LENGTHS,
         )
         self.layer: Callable[..., Tensor] = Block.forward
         if compiled:
-            torch._dynamo.config.cache_size_limit = 64  # one entry a batch length
             self.layer = torch.compile(Block.forward, dynamic=False)
 
+    def gradients(self, batch: Batch) -> float:
+        """Leave the loss's gradients in the weights; the loss itself comes back.
+
+        Each thread takes its share of the rows: operations as small as these hardly gain from a second
+        thread each, whole forwards and backwards do.
+        """
+        weights = self.optimiser.weights
+        total = batch.weight.sum()
+        shares = [Batch(*rows) for rows in zip(*(part.chunk(self.threads) for part in batch), strict=True)]
+
+        def share(rows: Batch) -> tuple[Tensor, tuple[Tensor, ...]]:
+            loss = self.loss(rows) / total
+            return loss.detach(), torch.autograd.grad(loss, weights)
+
+        losses, parts = zip(*self.pool.map(share, shares), strict=True)
+        for weight, own in zip(weights, zip(*parts, strict=True), strict=True):
+            weight.grad = torch.stack(own).sum(0)
+        return float(sum(losses))
+
     def loss(self, batch: Batch) -> Tensor:
-        """Weighted mean of the cross-entropy over the batch's masked positions."""
+        """Weighted sum of the cross-entropy over the batch's masked positions."""
         cos, sin = (table[: batch.noisy.shape[1]].clone() for table in self.model.rope(batch.noisy.shape[1]))
         x = self.model.embedding(batch.noisy)
         for block in self.model.blocks:
@@ -146,18 +104,25 @@ class Trainer:
         losses = F.cross_entropy(
             self.model.head(x.flatten(0, 1)[read]), batch.clean.flatten()[read], reduction="none"
         )
-        return (losses * weight).sum() / weight.sum()
+        return (losses * weight).sum()
 
     def train(self, yardstick: Yardstick, log: Log, every: int) -> None:
         """Train to the recipe's last step; log, evaluate and write a checkpoint every `every` steps."""
         recipe, total, seen = self.recipe, 0.0, 0
-        stream = batches(self.rows, self.drill, recipe.batch, self.noise, recipe.full, recipe.seed, self.step)
+        stream = batches(
+            self.rows,
+            self.drill,
+            self.openings,
+            recipe.batch,
+            self.noise,
+            recipe.full,
+            recipe.seed,
+            self.step,
+        )
         began = time.perf_counter()
         while self.step < recipe.steps:
-            loss = self.loss(next(stream))
-            loss.backward()
+            total, seen = total + self.gradients(next(stream)), seen + 1
             self.optimiser.step(recipe.rate(self.step))
-            total, seen = total + loss.item(), seen + 1
             self.step += 1
             if self.step % every and self.step != recipe.steps:
                 continue
@@ -196,6 +161,12 @@ class Trainer:
         self.optimiser.load_state_dict(state["optimiser"])
 
 
+def prepare_thread() -> None:
+    """Set what PyTorch holds for each thread alone."""
+    torch.set_num_threads(1)
+    torch._dynamo.config.recompile_limit = 64  # one entry a batch length
+
+
 def prepare(recipe: Recipe) -> tuple[PreTrainedTokenizerFast, Rows]:
     """The tokenizer and the train problems in it."""
     counts = {suite: recipe.sums if suite in ARITHMETIC else recipe.programs for suite in SUITES}
@@ -218,7 +189,7 @@ def export(
     save_tokenizer(tokenizer, directory)
 
 
-def hardware() -> str:
+def hardware(threads: int) -> str:
     """The processor and how many of its threads are used."""
     info = Path("/proc/cpuinfo")
     names = (
@@ -226,7 +197,7 @@ def hardware() -> str:
         if info.exists()
         else []
     )
-    return f"{names[0] if names else platform.processor()}, {torch.get_num_threads()} thread(s), no GPU"
+    return f"{names[0] if names else platform.processor()}, {threads} thread(s), no GPU"
 
 
 def add_parser(subparsers: Any) -> None:
@@ -253,6 +224,11 @@ def run(args: argparse.Namespace) -> int:
     held = {suite: tokenise(trainer.tokenizer, generate(suite, "test", HELD_OUT)) for suite in SUITES}
     log = Log(args.output / "log.jsonl")
     parameters = sum(weight.numel() for weight in trainer.model.parameters())
-    log.write(parameters=parameters, hardware=hardware(), torch=torch.__version__, recipe=asdict(recipe))
+    log.write(
+        parameters=parameters,
+        hardware=hardware(trainer.threads),
+        torch=torch.__version__,
+        recipe=asdict(recipe),
+    )
     trainer.train(Yardstick(trainer.tokenizer, held, recipe.region), log, args.every)
     return 0

@@ -1,0 +1,90 @@
+"""What decides the demo model's weights: shape, data, stages and rates of its pretraining."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import PreTrainedTokenizerFast
+
+from training.pretrain_tokenizer import TURN_END
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides the weights; the model card says how the shipped run came to the defaults."""
+
+    d_model: int = 128
+    n_layers: int = 6
+    n_heads: int = 4
+    mlp_hidden: int = 384
+    vocab: int = 768
+    context: int = 512
+    rope_theta: float = 10000.0
+    sums: int = 50000  # train problems of each suite with arithmetic
+    programs: int = 30000  # and of each suite of programs, whose answers need less of it
+    steps: int = 3800
+    batch: int = 64
+    adam_rate: float = 3e-3
+    muon_rate: float = 7e-3
+    decay: float = 0.01
+    warmup: int = 100
+    cooldown: float = 0.5  # share of a cycle's steps over which the rates fall to zero
+    first_cycle: int = 2600  # steps after which the rates would be zero, did the second cycle not raise them
+    second_cycle: int = 1950  # the step at which they rise again
+    uniform: float = 0.3
+    tied: float = 0.6
+    drill: float = 0.3
+    second_stage: int = 500
+    frontier: float = 0.6
+    third_stage: int = 1200
+    opening: float = 0.5
+    fourth_stage: int = 3400  # a third cycle of the rates, of half the height, begins with it
+    full: float = 0.12  # share of batches that leave the whole region for the answer
+    region: int = 128
+    block: int = 32
+    dtype: str = "float32"
+    seed: int = 0
+
+    def rate(self, step: int) -> float:
+        """The learning rates' scale at a step: warm-up, then in each cycle a plateau and a linear fall."""
+        if self.steps <= self.second_cycle:
+            begin, end = 0, self.steps
+        elif step < self.second_cycle:
+            begin, end = 0, self.first_cycle
+        elif step < self.fourth_stage or self.steps <= self.fourth_stage:
+            begin, end = self.second_cycle, min(self.fourth_stage, self.steps)
+        else:
+            begin, end = self.fourth_stage, self.steps
+        fall = (end - step) / max(1.0, self.cooldown * (end - begin))
+        peak = 0.5 if begin == self.fourth_stage else 1.0
+        return max(0.0, min(1.0, (step + 1) / self.warmup, fall)) * peak
+
+
+def config_json(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
+    """The config.json of LLaDA's releases for the recipe's shape and the tokenizer's ids."""
+    return {
+        "architectures": ["LLaDAModelLM"],
+        "model_type": "llada",
+        "activation_type": "silu",
+        "block_type": "llama",
+        "layer_norm_type": "rms",
+        "d_model": recipe.d_model,
+        "n_layers": recipe.n_layers,
+        "n_heads": recipe.n_heads,
+        "n_kv_heads": recipe.n_heads,
+        "mlp_hidden_size": recipe.mlp_hidden,
+        "embedding_size": len(tokenizer),
+        "vocab_size": len(tokenizer),
+        "max_sequence_length": recipe.context,
+        "rope": True,
+        "rope_theta": recipe.rope_theta,
+        "rms_norm_eps": 1e-5,
+        "include_bias": False,
+        "include_qkv_bias": False,
+        "weight_tying": False,
+        "mask_token_id": tokenizer.mask_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": [tokenizer.pad_token_id, tokenizer.convert_tokens_to_ids(TURN_END)],
+    }
