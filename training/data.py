@@ -233,12 +233,13 @@ class Collator:
         tokens = torch.full((len(items), max(ends)), self.config.pad_id)
         steps = torch.zeros_like(tokens)
         for row, (example, end) in enumerate(zip(examples, ends, strict=True)):
-            start, known = len(example.prompt_ids), example.commit_step or []
+            start = len(example.prompt_ids)
+            known = (example.commit_step or [])[: end - start]
             written = example.prompt_ids + example.response_ids
             tokens[row, : len(written)] = torch.tensor(written)
             tokens[row, len(written) : end] = self.config.terminators[0]
             steps[row, start:end] = max(known, default=0) + 1
-            steps[row, start : start + len(known)] = torch.tensor(known[: end - start], dtype=torch.long)
+            steps[row, start : start + len(known)] = torch.tensor(known, dtype=torch.long)
         return {
             "tokens": tokens,
             "commit_step": steps,

@@ -94,3 +94,11 @@ def test_rows_end_where_a_decode_would_end(config):
     assert batch["prompt_lengths"].tolist() == [2, 1]
     assert batch["commit_step"].tolist() == [[0, 0, 2, 1, 3, 4, 4, 4], [0] + [1] * 6 + [0]]
     assert torch.equal(Collator(Canvas(length=10), config)([examples[1]])["lengths"], torch.tensor([10]))
+
+
+def test_a_trajectory_longer_than_its_row_keeps_the_steps_of_the_row(config):
+    """The teacher decodes its whole region; a row may leave less of it, and another row in the batch more."""
+    short = Example([1], [3, END], [4, 1, 2, 3, 5, 6, 7, 8])
+    long = Example([1, 2, 3], [3, END], [1, 2])
+    batch = Collator(CANVAS, config)([{"index": 0, "example": short}, {"index": 1, "example": long}])
+    assert batch["commit_step"].tolist() == [[0, 4, 1, 2, 3, 5, 6, 0, 0], [0, 0, 0, 1, 2, 3, 3, 3, 3]]
