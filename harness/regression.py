@@ -25,8 +25,8 @@ DEFAULT_SET: dict[str, Any] = {
     "model": "demo",
     "strategies": "all",
     "tasks": list(DEMO_TASKS),
-    "limit": 6,
-    "batch_size": 6,
+    "limit": 4,
+    "batch_size": 4,
 }
 THREADS = 1  # matrix products are split by the number of threads, and rounding with them
 
