@@ -38,7 +38,7 @@ class Recipe:
     second_stage: int = 500
     frontier: float = 0.6
     third_stage: int = 1200
-    opening: float = 0.5
+    opening: float = 0.5  # what the shares and stages mean, training/pretrain_data.py's Noise says
     fourth_stage: int = 3400  # a third cycle of the rates, of half the height, begins with it
     full: float = 0.12  # share of batches that leave the whole region for the answer
     region: int = 128
@@ -47,7 +47,10 @@ class Recipe:
     seed: int = 0
 
     def rate(self, step: int) -> float:
-        """The learning rates' scale at a step: warm-up, then in each cycle a plateau and a linear fall."""
+        """The learning rates' scale at a step, from 0 to 1: warm-up, then a plateau and a linear fall a cycle.
+
+        A run that ends before the second cycle begins has one cycle.
+        """
         if self.steps <= self.second_cycle:
             begin, end = 0, self.steps
         elif step < self.second_cycle:
