@@ -38,7 +38,7 @@ class Recipe:
     second_stage: int = 500
     frontier: float = 0.6
     third_stage: int = 1200
-    opening: float = 0.5  # what the shares and stages mean, training/pretrain_data.py's Noise says
+    opening: float = 0.5  # what the shares and stages mean, pretrain_data.Noise says
     fourth_stage: int = 3400  # a third cycle of the rates, of half the height, begins with it
     full: float = 0.12  # share of batches that leave the whole region for the answer
     region: int = 128
