@@ -47,7 +47,7 @@ class Recipe:
     seed: int = 0
 
     def rate(self, step: int) -> float:
-        """The learning rates' scale at a step, from 0 to 1: warm-up, then a plateau and a linear fall a cycle.
+        """The learning rates' scale at a step, 0 to 1: warm-up, then a plateau and a linear fall a cycle.
 
         A run that ends before the second cycle begins has one cycle.
         """
