@@ -43,7 +43,6 @@ class Trainer:
         self.pool = ThreadPoolExecutor(self.threads, initializer=prepare_thread)
         torch.manual_seed(recipe.seed)
         self.tokenizer, self.rows = prepare(recipe)
-        self.openings = Rows(*(part[-recipe.programs :] for part in self.rows))  # those of demo-mbpp
         self.drill = tokenise(self.tokenizer, drills(20000, recipe.seed))
         self.config = config_json(recipe, self.tokenizer)
         self.model = build(ModelConfig.from_json(self.config), getattr(torch, recipe.dtype))
@@ -60,8 +59,6 @@ class Trainer:
             second_stage=recipe.second_stage,
             frontier=recipe.frontier,
             third_stage=recipe.third_stage,
-            opening=recipe.opening,
-            fourth_stage=recipe.fourth_stage,
             numbers=tuple(vocabulary[str(number)] for number in range(100)),
             equals=vocabulary["="],
             lengths=LENGTHS,
@@ -112,7 +109,6 @@ class Trainer:
         stream = batches(
             self.rows,
             self.drill,
-            self.openings,
             recipe.batch,
             self.noise,
             recipe.full,

@@ -17,7 +17,6 @@ from training.pretrain_tokenizer import TURN_END
 
 DRILL_SUMS = 10  # a row
 FRONTIER = 8  # tokens that a frontier row asks for
-OPENING = 4  # tokens that an opening row asks for
 
 
 class Rows(NamedTuple):
@@ -87,9 +86,6 @@ class Noise:
         the prompt and what is written already. Half of them show the block's last part: decoding often fills
         the end of a block, and then the hole before it.
     third_stage: the batch from which on there are frontier rows.
-    opening: share of batches that hide whole answers of the suite with the hardest openings and ask for
-        their first OPENING tokens: a function's name stands nowhere but in the prompt's assertion.
-    fourth_stage: the batch from which on there are openings.
     numbers: ids of the tokens that are numbers.
     equals: id of the equals sign, behind which results stand.
     lengths: the few lengths batches may have, rising, so that kernels are compiled and memory laid out once.
@@ -105,8 +101,6 @@ class Noise:
     second_stage: int
     frontier: float
     third_stage: int
-    opening: float
-    fourth_stage: int
     numbers: tuple[int, ...]
     equals: int
     lengths: tuple[int, ...]
@@ -185,17 +179,6 @@ def noise_drill(rows: Rows, length: int, noise: Noise, generator: torch.Generato
     return Batch(clean.masked_fill(hidden, noise.mask_id), clean, asked.float())
 
 
-def noise_opening(rows: Rows, length: int, noise: Noise, generator: torch.Generator) -> Batch:
-    """Ask for the first OPENING tokens; half of the rows show half of the first block behind them."""
-    clean = lay_out(rows, length, noise.pad_id)
-    column = torch.arange(length) - rows.prompt[:, None]
-    asked = (column >= 0) & (column < OPENING)
-    helped = torch.rand(len(clean), 1, generator=generator) < 0.5
-    shown = helped & (torch.rand(clean.shape, generator=generator) < 0.5)
-    hidden = (column >= 0) & ~(shown & (column >= OPENING) & (column < noise.block))
-    return Batch(clean.masked_fill(hidden, noise.mask_id), clean, asked.float())
-
-
 def drills(count: int, seed: int) -> list[Doc]:
     """Lists of single sums in the form of demo-math, every sum of the suites' ranges equally likely."""
     facts = [
@@ -223,7 +206,6 @@ def drills(count: int, seed: int) -> list[Doc]:
 def batches(
     rows: Rows,
     drill: Rows,
-    openings: Rows,
     size: int,
     noise: Noise,
     full: float,
@@ -246,13 +228,6 @@ def batches(
             own = torch.Generator().manual_seed(seed * 7_368_787 + number)
             at = int(order[place])
             chosen = rows.take(index[at * size : (at + 1) * size])
-            if number >= noise.fourth_stage and torch.rand((), generator=own) < noise.opening:
-                chosen = openings.take(torch.randint(len(openings.prompt), (size,), generator=own))
-                longest = int(chosen.prompt.max()) + noise.block
-                length = next(width for width in noise.lengths if width >= longest)
-                number += 1
-                yield noise_opening(chosen, length, noise, own)
-                continue
             later = number >= noise.second_stage
             share = noise.drill if number < noise.third_stage else noise.drill / 4
             if later and torch.rand((), generator=own) < share:

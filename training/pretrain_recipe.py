@@ -21,25 +21,21 @@ class Recipe:
     vocab: int = 768
     context: int = 512
     rope_theta: float = 10000.0
-    sums: int = 50000  # train problems of each suite with arithmetic
-    programs: int = 30000  # and of each suite of programs, whose answers need less of it
-    steps: int = 3800
+    sums: int = 40000  # train problems of each suite with arithmetic
+    programs: int = 40000  # and of each suite of programs
+    steps: int = 6500
     batch: int = 64
     adam_rate: float = 3e-3
     muon_rate: float = 7e-3
     decay: float = 0.01
     warmup: int = 100
-    cooldown: float = 0.5  # share of a cycle's steps over which the rates fall to zero
-    first_cycle: int = 2600  # steps after which the rates would be zero, did the second cycle not raise them
-    second_cycle: int = 1950  # the step at which they rise again
+    cooldown: float = 0.5  # share of the steps over which the rates fall to zero
     uniform: float = 0.3
     tied: float = 0.6
     drill: float = 0.3
-    second_stage: int = 500
+    second_stage: int = 450
     frontier: float = 0.6
-    third_stage: int = 1200
-    opening: float = 0.5  # what the shares and stages mean, pretrain_data.Noise says
-    fourth_stage: int = 3400  # a third cycle of the rates, of half the height, begins with it
+    third_stage: int = 1100  # what the shares and stages mean, pretrain_data.Noise says
     full: float = 0.12  # share of batches that leave the whole region for the answer
     region: int = 128
     block: int = 32
@@ -47,21 +43,9 @@ class Recipe:
     seed: int = 0
 
     def rate(self, step: int) -> float:
-        """The learning rates' scale at a step, 0 to 1: warm-up, then a plateau and a linear fall a cycle.
-
-        A run that ends before the second cycle begins has one cycle.
-        """
-        if self.steps <= self.second_cycle:
-            begin, end = 0, self.steps
-        elif step < self.second_cycle:
-            begin, end = 0, self.first_cycle
-        elif step < self.fourth_stage or self.steps <= self.fourth_stage:
-            begin, end = self.second_cycle, min(self.fourth_stage, self.steps)
-        else:
-            begin, end = self.fourth_stage, self.steps
-        fall = (end - step) / max(1.0, self.cooldown * (end - begin))
-        peak = 0.5 if begin == self.fourth_stage else 1.0
-        return max(0.0, min(1.0, (step + 1) / self.warmup, fall)) * peak
+        """The learning rates' scale at a step, 0 to 1: warm-up, a plateau, then a linear fall to zero."""
+        fall = (self.steps - step) / max(1.0, self.cooldown * self.steps)
+        return max(0.0, min(1.0, (step + 1) / self.warmup, fall))
 
 
 def config_json(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:

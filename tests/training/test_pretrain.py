@@ -18,13 +18,11 @@ from harness.tasks.demo import SUITES, generate, gold_response, prompt_text
 from training import pretrain
 from training.pretrain_data import (
     FRONTIER,
-    OPENING,
     Noise,
     batches,
     drills,
     encode_prompt,
     noise_drill,
-    noise_opening,
     noise_rows,
     tokenise,
 )
@@ -62,8 +60,6 @@ def noise_of(tokenizer, **changes) -> Noise:
         "second_stage": 0,
         "frontier": 0.5,
         "third_stage": 0,
-        "opening": 0.5,
-        "fourth_stage": 1000,
         "numbers": tuple(tokenizer.convert_tokens_to_ids([str(number) for number in range(100)])),
         "equals": tokenizer.convert_tokens_to_ids("="),
         "lengths": (64, 80, 128, 192),
@@ -168,7 +164,7 @@ def test_the_width_of_a_batch_tells_nothing_of_its_answers(tokenizer, rows):
     """Canvases that just fitted the answers once taught the model to read their length off the masks."""
     noise, drill = noise_of(tokenizer, drill=0.0), tokenise(tokenizer, drills(4, 0))
     shorter = rows._replace(total=rows.prompt + 1)
-    long, short = (batches(given, drill, given, 4, noise, 0.3, seed=5) for given in (rows, shorter))
+    long, short = (batches(given, drill, 4, noise, 0.3, seed=5) for given in (rows, shorter))
     widths = [(next(long).noisy.shape[1], next(short).noisy.shape[1]) for _ in range(20)]
     assert all(one == other for one, other in widths)
     assert len(set(widths)) > 2
@@ -188,11 +184,11 @@ def test_drills_ask_for_results_whose_own_operands_are_seen(tokenizer, rows):
 
 
 def test_a_stream_of_batches_continues_where_it_is_told(tokenizer, rows):
-    noise = noise_of(tokenizer, fourth_stage=10)
+    noise = noise_of(tokenizer)
     drill = tokenise(tokenizer, drills(30, 0))
-    whole = batches(rows, drill, rows, 4, noise, 0.3, seed=5)
+    whole = batches(rows, drill, 4, noise, 0.3, seed=5)
     first = [next(whole) for _ in range(20)]
-    later = batches(rows, drill, rows, 4, noise, 0.3, seed=5, skip=17)
+    later = batches(rows, drill, 4, noise, 0.3, seed=5, skip=17)
     for batch in first[17:]:
         assert torch.equal(batch.noisy, next(later).noisy)
     assert {batch.noisy.shape[1] for batch in first} <= set(noise.lengths)
@@ -223,40 +219,19 @@ def test_the_bound_of_an_ignorant_model_is_the_logarithm_of_the_vocabulary(token
     )
 
 
-def test_the_rate_falls_in_each_of_three_cycles_and_a_short_run_has_one():
-    cycles = {"first_cycle": 400, "second_cycle": 300, "fourth_stage": 1000}
-    recipe = pretrain.Recipe(steps=1200, warmup=100, cooldown=0.5, **cycles)
+def test_the_rate_warms_up_stays_and_falls_to_zero():
+    recipe = pretrain.Recipe(steps=1000, warmup=100, cooldown=0.5)
     assert recipe.rate(0) == 0.01
-    assert recipe.rate(100) == recipe.rate(200) == 1.0
-    assert recipe.rate(299) == pytest.approx(0.505)
-    assert recipe.rate(300) == recipe.rate(650) == 1.0
-    assert recipe.rate(825) == 0.5
-    assert recipe.rate(999) < 0.01
-    assert recipe.rate(1000) == recipe.rate(1100) == 0.5
-    assert recipe.rate(1150) == 0.25
-    assert recipe.rate(1200) == 0.0
-    short = pretrain.Recipe(steps=200, second_cycle=300)
-    assert (short.rate(99), short.rate(150), short.rate(200)) == (1.0, 0.5, 0.0)
-
-
-def test_openings_ask_for_the_first_tokens_of_a_hidden_answer(tokenizer, rows):
-    noise = noise_of(tokenizer)
-    batch = noise_opening(rows, 128, noise, torch.Generator().manual_seed(0))
-    masked = batch.noisy == noise.mask_id
-    helped = 0
-    for row, prompt in enumerate(rows.prompt.tolist()):
-        assert batch.weight[row].nonzero().flatten().tolist() == list(range(prompt, prompt + OPENING))
-        assert masked[row, prompt : prompt + OPENING].all()
-        assert masked[row, prompt + noise.block :].all()
-        assert not masked[row, :prompt].any()
-        helped += not masked[row, prompt:].all()
-    assert 0.3 < helped / len(rows.prompt) < 0.7
+    assert recipe.rate(100) == recipe.rate(500) == 1.0
+    assert recipe.rate(750) == 0.5
+    assert recipe.rate(999) == pytest.approx(0.002)
+    assert recipe.rate(1000) == 0.0
 
 
 def test_gradients_do_not_depend_on_the_number_of_threads(tmp_path):
     sizes = {name.replace("-", "_"): value for name, value in (SHAPE | SIZE).items()}
     trainer = pretrain.Trainer(pretrain.Recipe(**sizes), tmp_path, compiled=False)
-    batch = next(batches(trainer.rows, trainer.drill, trainer.openings, 8, trainer.noise, 0.5, seed=0))
+    batch = next(batches(trainer.rows, trainer.drill, 8, trainer.noise, 0.5, seed=0))
     found = []
     for trainer.threads in (1, 3):
         loss = trainer.gradients(batch)

@@ -142,7 +142,7 @@ def function(rng: random.Random) -> Draft:
     return Draft(
         f"mbpp {key}",
         {
-            "text": f"Write a function of {argument}: {told}",
+            "text": f"Write a function {name}({argument}): {told}",
             "code": f"def {name}({argument}):\n{body}",
             "test_list": [f"assert {name}({given}) == {result}" for given, result in cases],
             "test_setup_code": "",
