@@ -167,9 +167,14 @@ class Task:
             yield Score(doc_id, program.candidate, verdict.passed, metrics, verdict.error)
 
     def program(self, doc_id: int, response: str) -> Program:
-        """The candidate that a response makes and the tests it is run against."""
+        """The candidate that a response makes and the tests it is run against.
+
+        A demo answer goes on behind the opening that its task gives away, or is a whole function.
+        """
         doc = self.engine.docs[doc_id]
         response = postprocess.cut(response, self.until)
+        if self.definition.demo and not response.lstrip().startswith("def "):
+            response = self.engine.prefix(doc) + response
         candidate = self._candidate(doc, response)
         if SETUP_CODE in self.options and doc.get("test_setup_code"):
             candidate += "\n" + doc["test_setup_code"]

@@ -137,7 +137,7 @@ def completion(rng: random.Random) -> Draft:
 
 
 def function(rng: random.Random) -> Draft:
-    """demo-mbpp: a description and one assertion; the whole function is asked for."""
+    """demo-mbpp: a description and one assertion; the task begins the function with its first line."""
     told, name, argument, body, cases, key = _program(rng)
     return Draft(
         f"mbpp {key}",

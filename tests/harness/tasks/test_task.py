@@ -1,5 +1,6 @@
 """Tasks: problems, the demo suites, options and the gold answers of the real sets."""
 
+import re
 import subprocess
 import sys
 
@@ -44,6 +45,22 @@ def test_lm_evals_names_are_understood():
 def test_a_demo_suite_keeps_its_protocol_beside_a_papers():
     task = load_task("demo-gsm8k", protocol="d3llm")
     assert (task.protocol.name, task.gen_length, task.block_length) == ("demo", 128, 32)
+
+
+def test_demo_mbpp_begins_the_function_and_takes_the_rest_or_all_of_it():
+    task = load_task("demo-mbpp")
+    (problem,) = task.problems(1)
+    code = problem.doc["code"]
+    rest = code.removeprefix(problem.prefix)
+    assert re.fullmatch(r"def \w+\(\w+\):", problem.prefix)
+    assert rest.startswith("\n    ")
+    answers = [code, rest, "\n    return None\n", code.replace("return", "yield")]
+    assert [score.correct for score in task.score_many([(0, answer) for answer in answers])] == [
+        True,
+        True,
+        False,
+        False,
+    ]
 
 
 @pytest.mark.parametrize("suite", SUITES)
