@@ -106,15 +106,7 @@ class Trainer:
     def train(self, yardstick: Yardstick, log: Log, every: int) -> None:
         """Train to the recipe's last step; log, evaluate and write a checkpoint every `every` steps."""
         recipe, total, seen = self.recipe, 0.0, 0
-        stream = batches(
-            self.rows,
-            self.drill,
-            recipe.batch,
-            self.noise,
-            recipe.full,
-            recipe.seed,
-            self.step,
-        )
+        stream = batches(self.rows, self.drill, recipe.batch, self.noise, recipe.full, recipe.seed, self.step)
         began = time.perf_counter()
         while self.step < recipe.steps:
             total, seen = total + self.gradients(next(stream)), seen + 1
