@@ -44,6 +44,12 @@ def measure(settings: Mapping[str, Any], *, allow_unsandboxed_code: bool = False
     missing = [name for name in DEFAULT_SET if name not in settings]
     if missing:
         raise UserError(f"the baseline's settings lack {', '.join(missing)}; `regress --update` rewrites it")
+    for name, default in DEFAULT_SET.items():
+        allowed = (str, list) if name == "strategies" else type(default)
+        if not isinstance(settings[name], allowed):
+            raise UserError(
+                f"the baseline's {name} cannot be {settings[name]!r}; `regress --update` rewrites it"
+            )
     chosen = settings["strategies"]
     with _threads(THREADS), tempfile.TemporaryDirectory(prefix="regress-") as directory:
         config = RunConfig(

@@ -82,8 +82,17 @@ class RunConfig:
     @property
     def specs(self) -> list[str]:
         """The strategies asked for, sweeps expanded; `all` stays as it is."""
-        listed = ("" if self.sweep else "all") if self.strategies is None else self.strategies
-        return split_list(listed) + [spec for sweep in self.sweep for spec in expand(sweep)]
+        return self.named + self.swept
+
+    @property
+    def named(self) -> list[str]:
+        """The strategies asked for one by one: all of them by default, none beside a sweep."""
+        return split_list(("" if self.sweep else "all") if self.strategies is None else self.strategies)
+
+    @property
+    def swept(self) -> list[str]:
+        """The settings of the sweeps."""
+        return [spec for sweep in self.sweep for spec in expand(sweep)]
 
     @property
     def problem_limit(self) -> int | None:

@@ -114,9 +114,14 @@ def choose_strategies(
 ) -> tuple[tuple[Strategy, ...], dict[str, str]]:
     """The strategies to run and, of those that only `all` names, which cannot run here and why.
 
+    A sweep's setting that is a strategy already there under a shorter name (its default) is not run again.
+
     Raises UserError or SpecError for a strategy that is named itself and cannot run.
     """
     wanted = dict.fromkeys("".join(spec.split()) for spec in config.specs if spec != "all")
+    again = {"".join(spec.split()) for spec in config.swept} - {
+        "".join(spec.split()) for spec in config.named
+    }
     chosen: dict[str, Strategy] = {}
     dropped: dict[str, str] = {}
     for spec in dict.fromkeys([*(ALL if "all" in config.specs else ()), *wanted]):
@@ -127,6 +132,8 @@ def choose_strategies(
             if spec in wanted:
                 raise
             dropped[spec] = _reason(strategy, error)
+            continue
+        if spec in again and strategy.expanded in {each.expanded for each in chosen.values()}:
             continue
         chosen[spec] = strategy
     if not chosen:

@@ -30,12 +30,16 @@ def parse_limits(text: str) -> dict[str, float]:
         name, _, value = part.partition("=")
         if name not in LIMITS:
             raise ResultsError(f"--fail-on {name!r} is unknown; limits are {', '.join(LIMITS)}")
+        if name in limits:
+            raise ResultsError(f"--fail-on gives {name} twice")
         try:
             limits[name] = float(value)
         except ValueError:
             limits[name] = math.nan
         if not limits[name] >= 0:
             raise ResultsError(f"--fail-on {part!r} needs a number from 0 up, as in {name}=0.05")
+        if name == "accuracy" and limits[name] >= 1:
+            raise ResultsError(f"--fail-on {part!r} is never reached: accuracy is a share, 3 points are 0.03")
     return limits
 
 

@@ -13,36 +13,32 @@ from matplotlib import ticker
 from results.plots import style
 from results.records import SampleRecord
 
-BINS = 20
+POINTS = 60  # places along a decode at which the curves are drawn
 
 
 def curve(samples: Sequence[SampleRecord]) -> pd.DataFrame:
-    """Mean confidence of committed tokens, and tokens committed a forward, by share of a sample's forwards.
+    """Mean confidence of committed tokens, and tokens committed a forward, along a sample's decode.
 
-    A sample's forwards fall into `BINS` equal shares of its NFE; each token counts once, so long answers
-    weigh more. Columns: share (the bin's middle), confidence, tokens_a_forward, tokens.
+    At each of `POINTS` shares of its NFE a sample counts with the forward it is then in, so that samples of
+    few and of many forwards lie on one axis. Each token counts once, so long answers weigh more. Columns:
+    share (the point's place), confidence (NaN where that forward committed nothing in any sample),
+    tokens_a_forward, samples.
     """
-    sums, tokens, forwards = np.zeros(BINS), np.zeros(BINS), np.zeros(BINS)
+    place = (np.arange(POINTS) + 0.5) / POINTS
+    sums, tokens, counted = np.zeros(POINTS), np.zeros(POINTS), 0
     for record in samples:
         if record.status != "ok" or not record.nfe or not record.confidence:
             continue
         steps = np.asarray(record.commit_step)
         sure = np.array([np.nan if c is None else c for c in record.confidence], dtype=float)
         usable = (steps > 0) & np.isfinite(sure)
-        place = np.minimum((steps[usable] - 0.5) / record.nfe * BINS, BINS - 1).astype(int)
-        sums += np.bincount(place, sure[usable], BINS)
-        tokens += np.bincount(place, minlength=BINS)
-        every = np.minimum((np.arange(1, record.nfe + 1) - 0.5) / record.nfe * BINS, BINS - 1).astype(int)
-        forwards += np.bincount(every, minlength=BINS)
+        now = (place * record.nfe).astype(int)
+        sums += np.bincount(steps[usable] - 1, sure[usable], record.nfe)[now]
+        tokens += np.bincount(steps[usable] - 1, minlength=record.nfe)[now]
+        counted += 1
     with np.errstate(invalid="ignore", divide="ignore"):
-        return pd.DataFrame(
-            {
-                "share": (np.arange(BINS) + 0.5) / BINS,
-                "confidence": sums / tokens,
-                "tokens_a_forward": tokens / forwards,
-                "tokens": tokens.astype(int),
-            }
-        )
+        frame = {"confidence": sums / tokens, "tokens_a_forward": tokens / (counted or np.nan)}
+    return pd.DataFrame({"share": place, **frame, "samples": counted})
 
 
 def draw(samples: Sequence[SampleRecord], strategies: Sequence[str], path: Path) -> list[Path]:
@@ -68,7 +64,7 @@ def draw(samples: Sequence[SampleRecord], strategies: Sequence[str], path: Path)
                     color=marks[spec].colour,
                     lw=1.3,
                     ls="--" if style.rule_of(spec) == "oracle" else "-",
-                    markevery=(i % 3, 3),
+                    markevery=(3 * (i % 4), 12),
                     label=spec,
                     **shape,
                 )
@@ -85,5 +81,5 @@ def draw(samples: Sequence[SampleRecord], strategies: Sequence[str], path: Path)
         figure.suptitle("Certainty as decoding goes on", x=0.01, ha="left", fontsize=13, weight="bold")
         data = pd.concat([frame.assign(strategy=spec) for spec, frame in curves.items()], ignore_index=True)
         return style.save(
-            figure, path, data[["strategy", "share", "confidence", "tokens_a_forward", "tokens"]]
+            figure, path, data[["strategy", "share", "confidence", "tokens_a_forward", "samples"]]
         )

@@ -175,10 +175,9 @@ def _name_points(
         )
         for _, row in named.iterrows()
     ]
-    texts += [
-        labels.Label(row[axis.column], row["accuracy"], str(row["strategy"]), MUTED)
-        for _, row in published.iterrows()
-    ]
+    for _, row in published.iterrows():  # seconds mean nothing without the machine
+        machine = f" ({row['hardware']})" if axis.column == "tps" and row.get("hardware") else ""
+        texts.append(labels.Label(row[axis.column], row["accuracy"], f"{row['strategy']}{machine}", MUTED))
     spots = list(zip(frame[axis.column], frame["accuracy"], strict=True))
     spots += [(label.x, label.y) for label in texts]
     labels.place(slot, texts, spots, size=7.8)
@@ -194,7 +193,8 @@ def _legend(slot: Axes, marks: dict[str, Mark], axis: SpeedAxis, published: bool
     if axis.bounded and any(spec.startswith("oracle") for spec in marks):
         handles.append(Line2D([], [], color=MUTED, lw=0.9, ls=(0, (4, 3)), label="oracle's bound"))
     if published:
-        handles.append(Line2D([], [], ls="", label="published", **PUBLISHED))
+        counted = " (tokens after stop strings)" if axis.column == "tpf_eos" else ""
+        handles.append(Line2D([], [], ls="", label=f"published{counted}", **PUBLISHED))
     size = 8.6 if len(handles) <= 20 else 7.2
     columns = 1 if len(handles) <= 22 else 2
     slot.legend(

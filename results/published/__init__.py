@@ -132,7 +132,7 @@ def points(summary: pd.DataFrame, config: Mapping[str, Any]) -> pd.DataFrame:
     """Published results of the run's own model, protocol and lengths, to be drawn beside its own.
 
     Columns: task (the run's name for it), strategy (the method's published name), accuracy, tpf_eos, nfe,
-    tps, speedup, source.
+    tps, speedup, hardware, source.
     """
     table = load()
     protocol = protocol_of(config)
@@ -147,6 +147,6 @@ def points(summary: pd.DataFrame, config: Mapping[str, Any]) -> pd.DataFrame:
         if here is not None:
             rows = rows[rows["gen_length"].isna() | (rows["gen_length"] == here)]
         found.append(rows.assign(task=task))
-    columns = ["task", "method", "accuracy", "tpf", "nfe", "tps", "speedup", "source"]
+    columns = ["task", "method", "accuracy", "tpf", "nfe", "tps", "speedup", "hardware", "source"]
     merged = pd.concat(found)[columns] if found else pd.DataFrame(columns=columns)
     return merged.rename(columns={"tpf": "tpf_eos", "method": "strategy"}).reset_index(drop=True)

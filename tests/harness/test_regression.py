@@ -32,6 +32,12 @@ def test_settings_that_are_not_whole_are_named():
         measure({name: value for name, value in SET.items() if name != "batch_size"})
 
 
+@pytest.mark.parametrize("change", [{"strategies": 3}, {"tasks": "demo-math"}, {"limit": "4"}])
+def test_settings_of_another_type_are_named(change):
+    with pytest.raises(UserError, match=f"baseline's {next(iter(change))} cannot be"):
+        measure(SET | change)
+
+
 @pytest.fixture(scope="module")
 def baseline():
     if not (DEMO / "model.safetensors").is_file():

@@ -86,7 +86,9 @@ def test_limits_fail_only_what_got_worse_by_more(pair):
     assert broken_limits(better, {"accuracy": 0.0, "nfe": 0.0}) == []
 
 
-@pytest.mark.parametrize("text", ["speed=1", "nfe", "nfe=x", "accuracy=-1", "nfe=nan"])
+@pytest.mark.parametrize(
+    "text", ["speed=1", "nfe", "nfe=x", "accuracy=-1", "nfe=nan", "accuracy=3", "nfe=1,nfe=2"]
+)
 def test_a_limit_that_is_none_is_named(text):
     with pytest.raises(ResultsError, match="--fail-on"):
         parse_limits(text)

@@ -121,11 +121,21 @@ def test_a_sample_without_confidences_or_commits_draws_too(tmp_path):
 def test_certainty_is_the_mean_over_committed_tokens():
     early = sample(commit_step=[1] * 4 + [2] * 4, confidence=[0.5] * 4 + [1.0] * 4, nfe=2)
     frame = certainty.curve([early, early])
-    first, last = frame.iloc[5], frame.iloc[15]
-    assert (first["confidence"], last["confidence"]) == (0.5, 1.0)
-    assert first["tokens_a_forward"] == 4
-    assert frame["tokens"].sum() == 16
-    assert frame["confidence"].isna().sum() == certainty.BINS - 2
+    half = certainty.POINTS // 2
+    assert (frame["confidence"][:half] == 0.5).all()
+    assert (frame["confidence"][half:] == 1.0).all()
+    assert (frame["tokens_a_forward"] == 4).all()
+    assert (frame["samples"] == 2).all()
+
+
+def test_certainty_of_samples_with_other_numbers_of_forwards_shares_one_axis():
+    two = sample(commit_step=[1] * 4 + [2] * 4, confidence=[0.5] * 4 + [1.0] * 4, nfe=2)
+    four = sample(commit_step=[1] * 2 + [2] * 2 + [4] * 4, confidence=[0.8] * 8, nfe=4)
+    frame = certainty.curve([two, four])
+    quarters = frame.iloc[[7, 22, 37, 52]].round(6)
+    assert quarters["tokens_a_forward"].tolist() == [3, 3, 2, 4]
+    assert quarters["confidence"].tolist() == [0.6, 0.6, 1.0, 0.9]
+    assert certainty.curve([])["tokens_a_forward"].isna().all()
 
 
 def test_the_certainty_figure_is_written_with_its_data(run_dir, tmp_path):

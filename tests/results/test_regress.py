@@ -56,16 +56,34 @@ def test_another_platform_has_a_tolerance():
     assert moved == {"a": False, "b": True}
 
 
-def test_lost_answers_are_tested_over_a_strategys_tasks():
+def test_a_lost_answer_is_a_regression_on_the_same_platform():
     now = document()
+    now["cells"][2]["verdicts"] = "rrwrrr"
+    (moved,) = regress.compare(document(), now)
+    assert (moved.strategy, moved.figure, moved.regression) == ("confidence", "accuracy", True)
+    assert not any(each.regression for each in regress.compare(now, document()))
+
+
+def test_answers_that_all_strategies_lose_are_tested_problem_by_problem():
+    now = document() | {"platform": {"cpu": "y"}}
+    for cell in now["cells"]:
+        cell["verdicts"] = "wwrrrr"  # 4 of 12 problems: p 0.13
+    assert not any(each.regression for each in regress.compare(document(), now))
+    for cell in now["cells"]:
+        cell["verdicts"] = "wwwrrr"  # 6 of 12: p 0.03, and no strategy alone after the correction
+    (moved,) = [each for each in regress.compare(document(), now) if each.regression]
+    assert (moved.strategy, moved.task, moved.figure) == ("all", "all", "accuracy")
+
+
+def test_lost_answers_are_tested_over_a_strategys_tasks_on_another_platform():
+    now = document() | {"platform": {"cpu": "y"}}
     for cell in now["cells"][:2]:
         cell["verdicts"] = "wwwrrr"
-    (moved,) = [each for each in regress.compare(document(), now) if each.figure == "accuracy"]
-    assert moved.strategy == "fixed"
+    (moved,) = [each for each in regress.compare(document(), now) if each.strategy == "fixed"]
     assert not moved.regression  # 6 of 12 lost: p 0.03, not after the correction for two strategies
     for cell in now["cells"][:2]:
         cell["verdicts"] = "wwwwww"
-    (moved,) = [each for each in regress.compare(document(), now) if each.figure == "accuracy"]
+    (moved,) = [each for each in regress.compare(document(), now) if each.strategy == "fixed"]
     assert moved.regression
     assert (moved.before, moved.after) == ("100.0 %", "0.0 %")
     assert not any(each.regression for each in regress.compare(now, document()))
@@ -107,6 +125,24 @@ def test_what_is_no_baseline_is_named(tmp_path, text):
     path = tmp_path / "b.json"
     path.write_text(text)
     with pytest.raises(ResultsError, match="--update"):
+        regress.read(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"nfe": ["seven"] * 6}, "nfe in cell 1"),
+        ({"query_tokens": 3}, "query_tokens in cell 1"),
+        ({"verdicts": "zzzzzz"}, "verdicts"),
+        ({"task": "elsewhere"}, "the cell of fixed on a"),
+    ],
+)
+def test_what_a_cell_lacks_is_named(tmp_path, change, named):
+    path, found = tmp_path / "b.json", document()
+    found["settings"] = {"strategies": ["fixed", "confidence"], "tasks": ["a", "b"]}
+    found["cells"][0] |= change
+    regress.write(path, found)
+    with pytest.raises(ResultsError, match=named):
         regress.read(path)
 
 
