@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # the command's help must not wait for transformers
 
     from harness.models.loading import LoadedModel
     from training.data import Collator, Examples
+    from training.evaluation import Decoding
     from training.settings import Settings
 
 
@@ -40,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     """Train, save the adapter in peft's format and write its card; continues an interrupted run."""
     from transformers import set_seed
 
-    from training.card import hardware, write_card
+    from training.card import hardware
     from training.data import described
     from training.lora import adapt, checkpoint_layers
     from training.objectives import objective
@@ -78,7 +79,6 @@ def run(args: argparse.Namespace) -> int:
     (args.output / "README.md").unlink(missing_ok=True)  # peft would try to read a card of its own there
     trainer.save_model(str(args.output))
     if arguments.should_save:
-        (args.output / "training_args.bin").unlink(missing_ok=True)
         facts = {
             "base model": args.model,
             "objective": settings.loss.objective,
@@ -89,15 +89,24 @@ def run(args: argparse.Namespace) -> int:
             "seed": args.seed,
             "recipe": json.dumps(asdict(settings)),
         }
-        tables = {"Loss": curve(trainer.state.log_history)}
-        if decoding:
-            tables["Decoded after each epoch"] = decoding.rows
-            decoding.plot(args.output / "evaluation.png")
-        write_card(
-            args.output, f"{args.output.name}, a LoRA adapter of {args.model}", args.typed, facts, tables
-        )
-        print(f"adapter and card written to {args.output}")
+        document(args, facts, trainer.state.log_history, decoding)
     return 0
+
+
+def document(
+    args: argparse.Namespace, facts: dict[str, Any], history: list[dict[str, Any]], decoding: Decoding | None
+) -> None:
+    """Write the adapter's card, with the losses and what was decoded after each epoch, and its plot."""
+    from training.card import write_card
+
+    (args.output / "training_args.bin").unlink(missing_ok=True)
+    tables = {"Loss": curve(history)}
+    if decoding:
+        tables["Decoded after each epoch"] = decoding.rows
+        decoding.plot(args.output / "evaluation.png")
+    title = f"{args.output.name}, a LoRA adapter of {args.model}"
+    write_card(args.output, title, args.typed, facts, tables)
+    print(f"adapter and card written to {args.output}")
 
 
 def check(args: argparse.Namespace, settings: Settings, given: dict[str, Any], checkpointing: bool) -> None:

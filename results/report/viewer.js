@@ -63,6 +63,7 @@ async function load() {
 }
 
 const wordOf = (words, id) => (words[id] === undefined ? `⟨${id}⟩` : words[id]);
+const SPECIAL = /^<[^<>\s]+>$/;  // an end-of-text token's own name, which would fill the pane
 const written = (text) => text.replace(/\r?\n/g, "⏎\n").replace(/\t/g, "⇥\t");
 
 function pane(spec, sample, first, words) {
@@ -72,7 +73,7 @@ function pane(spec, sample, first, words) {
     const classes = ["token", shade(sample.confidence[position])];
     if (position >= ended) classes.push("end");
     if (first !== sample && first.ids[position] !== id) classes.push("apart");
-    return make("bdi", { class: classes.join(" "), "data-position": position }, id === sample.ids[ended] ? "∎" : written(text) || "∅");
+    return make("bdi", { class: classes.join(" "), "data-position": position }, position >= ended && SPECIAL.test(text) ? "∎" : written(text) || "∅");
   });
   const [verdict, kind] = VERDICT[sample.mark];
   const facts = make("span", { class: "facts" });
