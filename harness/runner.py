@@ -66,8 +66,10 @@ def run(config: RunConfig, *, outputs: bool = True) -> Outcome:
     device = pick_device(config.device)
     dtype = pick_dtype(config.dtype, device)
     model_dir = locate(config.model)
-    tokenizer = _need_tokenizer(model_dir)
+    tokenizer = load_tokenizer(model_dir)
     model = read_config(model_dir, tokenizer)
+    if tokenizer is None:
+        raise UserError(f"{model_dir} has no tokenizer files, so tasks cannot be read; add tokenizer.json")
     suites = load_suites(config, tokenizer, model)
     if any(suite.task.runs_code for suite in suites):
         choose_backend(config.allow_unsandboxed_code)
@@ -91,13 +93,6 @@ def run(config: RunConfig, *, outputs: bool = True) -> Outcome:
         return _Job(config, plan, store, model_dir, tokenizer, batch_size, document, outputs).run()
     finally:
         store.close()
-
-
-def _need_tokenizer(model_dir: Path) -> Tokenizer:
-    tokenizer = load_tokenizer(model_dir)
-    if tokenizer is None:
-        raise UserError(f"{model_dir} has no tokenizer files, so tasks cannot be read; add tokenizer.json")
-    return tokenizer
 
 
 def default_output(model: str) -> Path:

@@ -11,7 +11,7 @@ from typing import Any
 from harness.errors import UserError
 from harness.models.adapters import CONFIG as ADAPTER_CONFIG
 from harness.models.adapters import find_adapter
-from harness.models.catalog import entry_of
+from harness.models.catalog import entry_of, locate
 from harness.models.config import ModelConfig
 from harness.models.tokenizer import Tokenizer
 from harness.prepare import FILTER, prepare_for
@@ -145,7 +145,9 @@ def choose_strategies(
 def check_strategy(strategy: Strategy, config: RunConfig, model_dir: Path, suites: Sequence[Suite]) -> None:
     """Raise UserError or SpecError where the model lacks what it needs, or a length is impossible."""
     entry = entry_of(config.model)
-    if strategy.adapter and not (entry and strategy.adapter in entry.merged):
+    if strategy.adapter and entry and strategy.adapter in entry.merged:
+        locate(entry.merged[strategy.adapter])
+    elif strategy.adapter:
         find_adapter(model_dir, strategy.adapter)
     for suite in suites:
         prepare_for(strategy, model_dir, suite.gen_length, suite.block_length)

@@ -54,6 +54,8 @@ def run(args: argparse.Namespace) -> int:
     )
     len(task)  # its rows are read before any line of the input can be blamed for them
     responses = read_responses(args.input, task)
+    if args.output.exists() and args.output.samefile(args.input):
+        raise UserError(f"--output {args.output} is the input; scores would replace the responses")
     try:
         with args.output.open("w", encoding="utf-8") as out:
             scores = list(_written(task, responses, out))

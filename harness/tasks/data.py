@@ -34,7 +34,7 @@ def load_rows(
 def read_jsonl(path: Path) -> list[tuple[int, Any]]:
     """(line number, value) of every line that is not blank. Raises UserError naming file and line."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -126,10 +126,31 @@ def _checked(definition: Definition, fields: tuple[str, ...], where: str, row: D
             raise UserError(f"{where}: no field {name!r}; {definition.name} needs {', '.join(fields)}")
         if name == LIST_FIELD:
             tests = row[name]
-            if not isinstance(tests, list) or not tests or not all(isinstance(test, str) for test in tests):
+            if not isinstance(tests, list) or not all(isinstance(test, str) for test in tests):
                 raise UserError(f"{where}: field {name!r} is not a list of assertions")
+            if len(tests) < definition.assertions:
+                least = definition.assertions
+                raise UserError(
+                    f"{where}: {len(tests)} assertions in field {name!r}; the prompt shows {least}"
+                )
         elif name != ID_FIELD and not isinstance(row[name], str):
             raise UserError(f"{where}: field {name!r} is not text")
-    if definition.boxed and "\\boxed" not in row[definition.boxed] and "\\fbox" not in row[definition.boxed]:
-        raise UserError(f"{where}: field {definition.boxed!r} holds no \\boxed answer")
+    if definition.boxed and not _has_box(row[definition.boxed]):
+        raise UserError(f"{where}: field {definition.boxed!r} holds no \\boxed answer that ends")
+    for name, mark in definition.marks.items():
+        if mark not in row[name]:
+            raise UserError(f"{where}: field {name!r} holds no answer behind {mark}")
     return row
+
+
+def _has_box(text: str) -> bool:
+    """Whether the last box of a solution is there and closed, as lm-eval's grader needs it."""
+    at = max(text.rfind("\\boxed"), text.rfind("\\fbox"))
+    if at < 0 or text.startswith("\\boxed ", at):
+        return at >= 0
+    depth = 0
+    for sign in text[at:]:
+        depth += (sign == "{") - (sign == "}")
+        if sign == "}" and depth == 0:
+            return True
+    return False

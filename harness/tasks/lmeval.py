@@ -25,7 +25,9 @@ class Definition:
     """A task definition: lm-eval's configuration and what this benchmark adds under `bench`.
 
     `grader` is filters, math or code; `fields` are those every row must have; `local` names the file of each
-    split under `--data`, `task_ids` the first and last task_id of a split that is a part of its file.
+    split under `--data`, `task_ids` the first and last task_id of a split that is a part of its file. `marks`
+    are the signs behind which a field's gold answer stands, `boxed` the field that holds a \\boxed one,
+    `assertions` how many a prompt shows.
     """
 
     name: str
@@ -39,6 +41,8 @@ class Definition:
     local: dict[str, str]
     task_ids: dict[str, tuple[int, int]]
     boxed: str | None
+    marks: dict[str, str]
+    assertions: int
     demo: bool
 
 
@@ -64,6 +68,8 @@ def load_definition(name: str) -> Definition:
         local=bench.get("local", {}),
         task_ids={split: (low, high) for split, (low, high) in bench.get("task_ids", {}).items()},
         boxed=bench.get("boxed"),
+        marks=bench.get("marks", {}),
+        assertions=bench.get("assertions", 1),
         demo=bench.get("demo", False),
     )
 

@@ -43,6 +43,24 @@ def test_the_training_file_is_needed_for_examples_alone(tmp_path):
         ("gsm8k", "gsm8k_test", {"question": "?"}, "gsm8k_test.jsonl:2: no field 'answer'"),
         ("gsm8k", "gsm8k_test", {"question": 1, "answer": "1"}, "field 'question' is not text"),
         ("math", "math_test", {"problem": "?", "solution": "7"}, "field 'solution' holds no \\boxed answer"),
+        (
+            "math",
+            "math_test",
+            {"problem": "?", "solution": "\\boxed{1} or \\boxed{\\frac{7}{2"},
+            "holds no \\boxed answer that ends",
+        ),
+        (
+            "gsm8k",
+            "gsm8k_test",
+            {"question": "?", "answer": "It is 7."},
+            "field 'answer' holds no answer behind ####",
+        ),
+        (
+            "mbpp",
+            "mbpp",
+            {**FILES["mbpp"][1], "test_list": ["assert True"] * 2},
+            "2 assertions in field 'test_list'; the prompt shows 3",
+        ),
         ("mbpp", "mbpp", {"text": "?"}, "mbpp.jsonl:2: no number in field 'task_id'"),
         (
             "mbpp",
@@ -56,6 +74,13 @@ def test_the_training_file_is_needed_for_examples_alone(tmp_path):
 def test_a_bad_row_is_named(tmp_path, task, name, row, said):
     first = FILES[name][1]
     assert said in complaint(task, folder_with(tmp_path, name, [first, row]))
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_row(tmp_path):
+    folder = folder_with(tmp_path, "gsm8k_test", FILES["gsm8k_test"])
+    file = folder / "gsm8k_test.jsonl"
+    file.write_text(file.read_text(), encoding="utf-8-sig")
+    assert len(load_task("gsm8k", data_dir=folder)) == len(FILES["gsm8k_test"])
 
 
 def test_an_empty_file_is_named(tmp_path):

@@ -123,6 +123,23 @@ def test_bad_arguments_are_one_line(score, tmp_path):
     )
 
 
+def test_scores_never_replace_the_responses(score, tmp_path):
+    score("gsm8k", [{"doc_id": 0, "response": "#### 1"}])
+    file = tmp_path / "in.jsonl"
+    before = file.read_text()
+    command = [
+        "score",
+        "--task",
+        "demo-gsm8k",
+        "--input",
+        str(file),
+        "--output",
+        str(tmp_path / "." / "in.jsonl"),
+    ]
+    assert main(command) == 2
+    assert file.read_text() == before
+
+
 def test_without_isolation_nothing_is_run_unless_told(score, monkeypatch):
     monkeypatch.setattr(sandbox, "available_backend", lambda: None)
     row = {"doc_id": 0, "response": "def add(a, b):\n    return a + b"}
