@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,12 @@ def add_parser(subparsers: Any) -> None:
         "--patience", type=positive, default=500, help="epochs without a better held-out loss"
     )
     parser.add_argument("--held-out", type=float, default=0.2, help="share of the samples held out")
+    parser.add_argument(
+        "--wrong-weight",
+        type=float,
+        default=1.0,
+        help="weight of wrong predictions in the loss (default: 1, the reference's); more accepts less",
+    )
     parser.add_argument("--batch-size", type=positive, default=32, help="samples decoded together")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--dtype", default="auto")
@@ -56,14 +63,26 @@ class Fit:
     held_out_loss: float
 
 
-def loss_of(network: FilterNet, pairs: Pairs) -> Tensor:
-    """Binary cross-entropy over the positions that were still masked: the others are never asked about."""
-    logits = network(pairs.confidence)[pairs.masked]
-    return F.binary_cross_entropy_with_logits(logits, pairs.correct[pairs.masked].float())
+def loss_of(network: FilterNet, pairs: Pairs, wrong_weight: float = 1.0) -> Tensor:
+    """Binary cross-entropy over the positions that were still masked: the others are never asked about.
+
+    wrong_weight: of the wrong predictions; above 1 the filter accepts less at the same threshold.
+    """
+    logits, right = network(pairs.confidence)[pairs.masked], pairs.correct[pairs.masked]
+    weight = torch.where(right, 1.0, wrong_weight)
+    return F.binary_cross_entropy_with_logits(logits, right.float(), weight)
 
 
 def fit(
-    train: Pairs, held_out: Pairs, *, block_length: int, hidden: int, epochs: int, patience: int, seed: int
+    train: Pairs,
+    held_out: Pairs,
+    *,
+    block_length: int,
+    hidden: int,
+    epochs: int,
+    patience: int,
+    seed: int,
+    wrong_weight: float = 1.0,
 ) -> Fit:
     """Full-batch AdamW until the held-out loss has not improved for `patience` epochs; the best is kept."""
     torch.manual_seed(seed)
@@ -72,10 +91,10 @@ def fit(
     best, best_epoch, kept, epoch = float("inf"), 0, network, 0
     for epoch in range(1, epochs + 1):
         optimizer.zero_grad()
-        loss_of(network, train).backward()
+        loss_of(network, train, wrong_weight).backward()
         optimizer.step()
         with torch.no_grad():
-            now = loss_of(network, held_out).item()
+            now = loss_of(network, held_out, wrong_weight).item()
         if now < best:
             best, best_epoch, kept = now, epoch, copy.deepcopy(network)
         elif epoch - best_epoch >= patience:
@@ -114,6 +133,8 @@ def run(args: argparse.Namespace) -> int:
 
     if not 0 < args.held_out < 1:
         raise UserError(f"--held-out {args.held_out} must lie between 0 and 1")
+    if not 0 < args.wrong_weight < math.inf:
+        raise UserError(f"--wrong-weight {args.wrong_weight} must be above 0 and finite")
     began = time.perf_counter()
     loaded = load_model(args.model, dtype=args.dtype, device=args.device)
     prompts, answers = read_answers(args.data, loaded.model, args.limit)
@@ -128,6 +149,7 @@ def run(args: argparse.Namespace) -> int:
     chosen[order[: max(1, round(args.held_out * len(prompts)))]] = True
     lengths = {"block_length": args.block_length, "hidden": args.hidden}
     limits = {"epochs": args.epochs, "patience": args.patience, "seed": args.seed}
+    limits |= {"wrong_weight": args.wrong_weight}
     held_out = pairs.of(chosen)
     found = fit(pairs.of(~chosen), held_out, **lengths, **limits)
     args.output.mkdir(parents=True, exist_ok=True)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import random
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from training.pretrain_eval import Log, Yardstick
 from training.pretrain_optim import Optimiser
 from training.pretrain_recipe import Recipe, config_json
 from training.pretrain_tokenizer import save_tokenizer, train_tokenizer
+from training.pretrain_wording import reword
 
 LENGTHS = (48, 56, 64, 80, 96, 112, 128, 160, 192)
 ARITHMETIC = ("demo-gsm8k", "demo-math")
@@ -42,7 +45,7 @@ class Trainer:
         self.threads = torch.get_num_threads()
         self.pool = ThreadPoolExecutor(self.threads, initializer=prepare_thread)
         torch.manual_seed(recipe.seed)
-        self.tokenizer, self.rows = prepare(recipe)
+        self.tokenizer, self.rows, self.reworded = prepare(recipe)
         self.drill = tokenise(self.tokenizer, drills(20000, recipe.seed))
         self.config = config_json(recipe, self.tokenizer)
         self.model = build(ModelConfig.from_json(self.config), getattr(torch, recipe.dtype))
@@ -59,6 +62,7 @@ class Trainer:
             second_stage=recipe.second_stage,
             frontier=recipe.frontier,
             third_stage=recipe.third_stage,
+            fourth_stage=recipe.fourth_stage,
             numbers=tuple(vocabulary[str(number)] for number in range(100)),
             equals=vocabulary["="],
             lengths=LENGTHS,
@@ -106,7 +110,8 @@ class Trainer:
     def train(self, yardstick: Yardstick, log: Log, every: int) -> None:
         """Train to the recipe's last step; log, evaluate and write a checkpoint every `every` steps."""
         recipe, total, seen = self.recipe, 0.0, 0
-        stream = batches(self.rows, self.drill, recipe.batch, self.noise, recipe.full, recipe.seed, self.step)
+        rows = (self.rows, self.reworded, self.drill)
+        stream = batches(*rows, recipe.batch, self.noise, recipe.full, recipe.seed, self.step)
         began = time.perf_counter()
         while self.step < recipe.steps:
             total, seen = total + self.gradients(next(stream)), seen + 1
@@ -155,15 +160,16 @@ def prepare_thread() -> None:
     torch._dynamo.config.recompile_limit = 64  # one entry a batch length
 
 
-def prepare(recipe: Recipe) -> tuple[PreTrainedTokenizerFast, Rows]:
-    """The tokenizer and the train problems in it."""
+def prepare(recipe: Recipe) -> tuple[PreTrainedTokenizerFast, Rows, Rows]:
+    """The tokenizer and the train problems in it, with the suites' own answers and with reworded ones."""
     counts = {suite: recipe.sums if suite in ARITHMETIC else recipe.programs for suite in SUITES}
     docs = corpus(counts, "train", recipe.seed)
     texts = (
         text for doc in docs[:: max(1, len(docs) // 40000)] for text in (prompt_text(doc), gold_response(doc))
     )
     tokenizer = train_tokenizer(texts, recipe.vocab, recipe.context)
-    return tokenizer, tokenise(tokenizer, docs)
+    own = tokenise(tokenizer, docs)
+    return tokenizer, own, tokenise(tokenizer, docs, partial(reword, rng=random.Random(recipe.seed)))
 
 
 def export(

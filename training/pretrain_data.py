@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -46,11 +46,11 @@ def encode_prompt(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
     return tokenizer(str(rendered), add_special_tokens=False).input_ids
 
 
-def tokenise(tokenizer: PreTrainedTokenizerFast, docs: list[Doc]) -> Rows:
-    """Prompt, answer and end-of-turn of every problem, padded with end-of-text."""
+def tokenise(tokenizer: PreTrainedTokenizerFast, docs: list[Doc], word: Callable[[str], str] = str) -> Rows:
+    """Prompt, answer as `word` gives it, and end-of-turn of every problem, padded with end-of-text."""
     user, assistant = encode_prompt(tokenizer, "\0")[:2], encode_prompt(tokenizer, "\0")[-2:]
     texts = tokenizer([prompt_text(doc) for doc in docs], add_special_tokens=False).input_ids
-    answers = tokenizer([gold_response(doc) for doc in docs], add_special_tokens=False).input_ids
+    answers = tokenizer([word(gold_response(doc)) for doc in docs], add_special_tokens=False).input_ids
     end = tokenizer.convert_tokens_to_ids(TURN_END)
     prompts = [user + ids + assistant for ids in texts]
     rows = [prompt + answer + [end] for prompt, answer in zip(prompts, answers, strict=True)]
@@ -86,6 +86,7 @@ class Noise:
         the prompt and what is written already. Half of them show the block's last part: decoding often fills
         the end of a block, and then the hole before it.
     third_stage: the batch from which on there are frontier rows.
+    fourth_stage: the batch from which on the answers are reworded.
     numbers: ids of the tokens that are numbers.
     equals: id of the equals sign, behind which results stand.
     lengths: the few lengths batches may have, rising, so that kernels are compiled and memory laid out once.
@@ -101,6 +102,7 @@ class Noise:
     second_stage: int
     frontier: float
     third_stage: int
+    fourth_stage: int
     numbers: tuple[int, ...]
     equals: int
     lengths: tuple[int, ...]
@@ -205,6 +207,7 @@ def drills(count: int, seed: int) -> list[Doc]:
 
 def batches(
     rows: Rows,
+    reworded: Rows,
     drill: Rows,
     size: int,
     noise: Noise,
@@ -213,6 +216,8 @@ def batches(
     skip: int = 0,
 ) -> Iterator[Batch]:
     """Endless batches of prompts of like length; each batch depends on the seed and its number alone.
+
+    rows, reworded: the same problems in the same order, with the suites' own answers and with reworded ones.
 
     A share `full` of the batches leaves the whole generation region for the answer, the others some blocks of
     it, for speed. How many is drawn without regard to the answers: a canvas that just fits them would tell
@@ -227,7 +232,8 @@ def batches(
         for place in range(number % group, group):
             own = torch.Generator().manual_seed(seed * 7_368_787 + number)
             at = int(order[place])
-            chosen = rows.take(index[at * size : (at + 1) * size])
+            worded = reworded if number >= noise.fourth_stage else rows
+            chosen = worded.take(index[at * size : (at + 1) * size])
             later = number >= noise.second_stage
             share = noise.drill if number < noise.third_stage else noise.drill / 4
             if later and torch.rand((), generator=own) < share:

@@ -23,7 +23,7 @@ class Recipe:
     rope_theta: float = 10000.0
     sums: int = 40000  # train problems of each suite with arithmetic
     programs: int = 40000  # and of each suite of programs
-    steps: int = 6500
+    steps: int = 8000
     batch: int = 64
     adam_rate: float = 3e-3
     muon_rate: float = 7e-3
@@ -36,6 +36,8 @@ class Recipe:
     second_stage: int = 450
     frontier: float = 0.6
     third_stage: int = 1100  # what the shares and stages mean, pretrain_data.Noise says
+    fourth_stage: int = 6500
+    fourth_rate: float = 0.5  # peak of the fourth stage's own cycle of rates, as a share of the first's
     full: float = 0.12  # share of batches that leave the whole region for the answer
     region: int = 128
     block: int = 32
@@ -43,9 +45,14 @@ class Recipe:
     seed: int = 0
 
     def rate(self, step: int) -> float:
-        """The learning rates' scale at a step, 0 to 1: warm-up, a plateau, then a linear fall to zero."""
-        fall = (self.steps - step) / max(1.0, self.cooldown * self.steps)
-        return max(0.0, min(1.0, (step + 1) / self.warmup, fall))
+        """The learning rates' scale at a step, 0 to 1: warm-up, a plateau, then a linear fall to zero.
+
+        The fourth stage repeats that once more, up to `fourth_rate`.
+        """
+        first = min(self.fourth_stage, self.steps)
+        begin, end, peak = (0, first, 1.0) if step < first else (first, self.steps, self.fourth_rate)
+        fall = (end - step) / max(1.0, self.cooldown * (end - begin))
+        return peak * max(0.0, min(1.0, (step - begin + 1) / self.warmup, fall))
 
 
 def config_json(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:

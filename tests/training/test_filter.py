@@ -42,6 +42,20 @@ def test_training_stops_early_and_keeps_the_best_epoch():
     assert again.held_out_loss == found.held_out_loss
 
 
+def test_heavier_wrong_predictions_make_it_accept_less_and_more_surely():
+    train, held_out = pairs(2000, 0), pairs(2000, 1)
+    label = held_out.correct[held_out.masked]
+    limits = {"block_length": 6, "hidden": 32, "epochs": 300, "patience": 50, "seed": 0}
+    found = []
+    for weight in (1.0, 6.0):
+        network = fit(train, held_out, **limits, wrong_weight=weight).network
+        score = network(held_out.confidence).sigmoid()[held_out.masked].detach()
+        found.append(quality(score, label))
+    plain, careful = found
+    assert careful["recall at 0.9"] < plain["recall at 0.9"]
+    assert careful["precision at 0.9"] > plain["precision at 0.9"]
+
+
 def test_auroc_counts_ties_half():
     score, label = torch.tensor([0.1, 0.5, 0.5, 0.9]), torch.tensor([False, False, True, True])
     assert auroc(score, label) == pytest.approx(3.5 / 4)

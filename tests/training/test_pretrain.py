@@ -60,6 +60,7 @@ def noise_of(tokenizer, **changes) -> Noise:
         "second_stage": 0,
         "frontier": 0.5,
         "third_stage": 0,
+        "fourth_stage": 1_000_000,
         "numbers": tuple(tokenizer.convert_tokens_to_ids([str(number) for number in range(100)])),
         "equals": tokenizer.convert_tokens_to_ids("="),
         "lengths": (64, 80, 128, 192),
@@ -164,7 +165,7 @@ def test_the_width_of_a_batch_tells_nothing_of_its_answers(tokenizer, rows):
     """Canvases that just fitted the answers once taught the model to read their length off the masks."""
     noise, drill = noise_of(tokenizer, drill=0.0), tokenise(tokenizer, drills(4, 0))
     shorter = rows._replace(total=rows.prompt + 1)
-    long, short = (batches(given, drill, 4, noise, 0.3, seed=5) for given in (rows, shorter))
+    long, short = (batches(given, given, drill, 4, noise, 0.3, seed=5) for given in (rows, shorter))
     widths = [(next(long).noisy.shape[1], next(short).noisy.shape[1]) for _ in range(20)]
     assert all(one == other for one, other in widths)
     assert len(set(widths)) > 2
@@ -186,9 +187,9 @@ def test_drills_ask_for_results_whose_own_operands_are_seen(tokenizer, rows):
 def test_a_stream_of_batches_continues_where_it_is_told(tokenizer, rows):
     noise = noise_of(tokenizer)
     drill = tokenise(tokenizer, drills(30, 0))
-    whole = batches(rows, drill, 4, noise, 0.3, seed=5)
+    whole = batches(rows, rows, drill, 4, noise, 0.3, seed=5)
     first = [next(whole) for _ in range(20)]
-    later = batches(rows, drill, 4, noise, 0.3, seed=5, skip=17)
+    later = batches(rows, rows, drill, 4, noise, 0.3, seed=5, skip=17)
     for batch in first[17:]:
         assert torch.equal(batch.noisy, next(later).noisy)
     assert {batch.noisy.shape[1] for batch in first} <= set(noise.lengths)
@@ -228,10 +229,26 @@ def test_the_rate_warms_up_stays_and_falls_to_zero():
     assert recipe.rate(1000) == 0.0
 
 
+def test_the_fourth_stage_repeats_the_rates_lower():
+    recipe = pretrain.Recipe(steps=1200, warmup=100, fourth_stage=1000, fourth_rate=0.4)
+    assert recipe.rate(999) == pytest.approx(0.002)
+    assert recipe.rate(1000) == pytest.approx(0.004)
+    assert recipe.rate(1100) == pytest.approx(0.4)
+    assert recipe.rate(1200) == 0.0
+
+
+def test_answers_are_reworded_from_the_fourth_stage_on(tokenizer, rows):
+    noise, drill = noise_of(tokenizer, drill=0.0, fourth_stage=3), tokenise(tokenizer, drills(4, 0))
+    other = rows._replace(tokens=rows.tokens + 1)
+    own, mixed = batches(rows, rows, drill, 4, noise, 0.3, 5), batches(rows, other, drill, 4, noise, 0.3, 5)
+    same = [torch.equal(next(own).clean, next(mixed).clean) for _ in range(6)]
+    assert same == [True] * 3 + [False] * 3
+
+
 def test_gradients_do_not_depend_on_the_number_of_threads(tmp_path):
     sizes = {name.replace("-", "_"): value for name, value in (SHAPE | SIZE).items()}
     trainer = pretrain.Trainer(pretrain.Recipe(**sizes), tmp_path, compiled=False)
-    batch = next(batches(trainer.rows, trainer.drill, 8, trainer.noise, 0.5, seed=0))
+    batch = next(batches(trainer.rows, trainer.reworded, trainer.drill, 8, trainer.noise, 0.5, seed=0))
     found = []
     for trainer.threads in (1, 3):
         loss = trainer.gradients(batch)
