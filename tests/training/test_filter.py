@@ -2,7 +2,6 @@
 
 import json
 import math
-from dataclasses import replace
 
 import pytest
 import torch
@@ -12,7 +11,7 @@ from harness.models.transformer import build
 from strategies.errors import SpecError
 from strategies.filter import load_filter
 from training.__main__ import main
-from training.filter import auroc, fit, quality
+from training.filter import auroc, fit, loss_of, quality
 from training.filter_data import Pairs
 
 
@@ -43,17 +42,12 @@ def test_training_stops_early_and_keeps_the_best_epoch():
     assert again.held_out_loss == found.held_out_loss
 
 
-def test_heavier_wrong_predictions_make_it_trust_less():
-    torch.manual_seed(0)
-    plain = pairs(2000, 0), pairs(500, 1)
-    train, held_out = (
-        replace(each, correct=each.correct & (torch.rand(each.correct.shape) < 0.8)) for each in plain
-    )
-    limits = {"block_length": 6, "hidden": 32, "epochs": 200, "patience": 50, "seed": 0}
-    for weight in (1.0, 6.0):
-        network = fit(train, held_out, **limits, wrong_weight=weight).network
-        score = network(held_out.confidence).sigmoid()[plain[1].correct & plain[1].masked]
-        assert score.mean().item() == pytest.approx(0.8 / (0.8 + weight * 0.2), abs=0.06)
+def test_wrong_predictions_weigh_what_they_are_told():
+    given = pairs(200, 0)
+    right = given.correct[given.masked].float().mean().item()
+    for weight in (1.0, 4.0):
+        loss = loss_of(torch.zeros_like, given, weight)  # every logit says a half
+        assert loss.item() == pytest.approx(math.log(2) * (right + weight * (1 - right)), rel=1e-5)
 
 
 def test_auroc_counts_ties_half():
