@@ -122,13 +122,11 @@ def _lacking(baseline: Mapping[str, Any]) -> str:
             return f"verdicts of the letters r, w and u in cell {number}"
         if len({len(cell[name]) for name in ("doc_ids", "verdicts", *COUNTS)}) > 1:
             return f"as many counts as problems in cell {number}"
-    asked = [settings.get(name) for name in ("strategies", "tasks")]
-    if all(isinstance(each, list) for each in asked):
+    strategies, tasks = settings.get("strategies"), settings.get("tasks")
+    if isinstance(strategies, list) and isinstance(tasks, list):
         present = [(cell["strategy"], cell["task"]) for cell in cells]
-        absent = [
-            f"{strategy} on {task}" for strategy, task in product(*asked) if (strategy, task) not in present
-        ]
-        return f"the cell of {absent[0]}" if absent else ""
+        absent = [cell for cell in product(strategies, tasks) if cell not in present]
+        return f"the cell of {absent[0][0]} on {absent[0][1]}" if absent else ""
     return ""
 
 
