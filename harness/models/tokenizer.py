@@ -43,7 +43,8 @@ class Tokenizer:
         """Ids of a prompt; a text that begins with the BOS token, as chat templates do, gets no second."""
         bos = self.fast.bos_token
         own = bool(bos) and text.startswith(bos)
-        return self.fast.encode(text, add_special_tokens=not own)
+        # Not verbose: it warns of texts beyond the context, which are refused in words of our own.
+        return self.fast.encode(text, add_special_tokens=not own, verbose=False)
 
     def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
         return self.fast.decode(
