@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -81,11 +82,13 @@ class Decoding(TrainerCallback):
         epochs = [row["epoch"] for row in self.rows]
         above.plot(epochs, [row["nfe"] for row in self.rows], "o-", color="#1f5fa8")
         above.set_ylabel("NFE")
-        above.set_ylim(bottom=0)
+        above.set_ylim(0, 1.05 * max(row["nfe"] for row in self.rows))
         below.plot(epochs, [row["accuracy"] for row in self.rows], "s-", color="#b3541e")
         below.set(ylabel="accuracy", xlabel="epoch", ylim=(0, 1.02))
-        problems = f"{self.rows[0]['problems']} problems of {', '.join(self.settings.tasks)}"
-        figure.suptitle(f"{self.strategy.spec} on {problems}", fontsize=9)
+        title = (
+            f"{self.strategy.spec} on {self.rows[0]['problems']} problems of {', '.join(self.settings.tasks)}"
+        )
+        figure.suptitle("\n".join(textwrap.wrap(title, 60)), fontsize=9)
         figure.savefig(path, dpi=120)
 
 
