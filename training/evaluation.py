@@ -88,7 +88,7 @@ class Decoding(TrainerCallback):
         title = (
             f"{self.strategy.spec} on {self.rows[0]['problems']} problems of {', '.join(self.settings.tasks)}"
         )
-        figure.suptitle("\n".join(textwrap.wrap(title, 60)), fontsize=9)
+        figure.suptitle("\n".join(textwrap.wrap(title, 60, break_on_hyphens=False)), fontsize=9)
         figure.savefig(path, dpi=120)
 
 
