@@ -79,6 +79,8 @@ def _prompt(line: bytes, where: str) -> Prompt:
         raise UserError(f'{where}: give either "prompt" or "prompt_ids"')
     if text is not None and not isinstance(text, str):
         raise UserError(f'{where}: "prompt" is not a string')
+    if text is not None and not text.isprintable() and any("\ud800" <= sign <= "\udfff" for sign in text):
+        raise UserError(f'{where}: "prompt" holds half of a surrogate pair, which is no text')
     if ids is not None and not (
         isinstance(ids, list) and ids and all(type(token) is int and token >= 0 for token in ids)
     ):
@@ -99,6 +101,8 @@ def generate(request: Request) -> None:
     strategy = parse(request.strategy)
     prompts = read_prompts(request.source)
     _check_writable(request.target)
+    if request.target.exists() and request.target.samefile(request.source):
+        raise UserError(f"--output {request.target} is the input; the answers would replace the prompts")
     loaded = load_model(request.model, dtype=request.dtype, device=request.device, adapter=strategy.adapter)
     gen_length = request.gen_length
     if gen_length is None:
@@ -108,6 +112,8 @@ def generate(request: Request) -> None:
     ids = [_ids(prompt, loaded, request.raw) for prompt in prompts]
     for prompt, own in zip(prompts, ids, strict=True):
         check_prompt(loaded.model, own, gen_length, repr(prompt.id))  # before a former output is overwritten
+        if loaded.config.mask_id in own:
+            raise UserError(f"prompt {prompt.id!r} holds the mask token, which nothing would fill in there")
     with request.target.open("w", encoding="utf-8") as out:
         waiting: dict[int, Generation] = {}
         written = 0

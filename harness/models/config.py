@@ -56,11 +56,36 @@ class ModelConfig:
                 " only masked diffusion checkpoints of these families can be decoded"
             )
         try:
-            return READERS[kind](raw, source)
+            config = READERS[kind](raw, source)
         except KeyError as missing:
             raise UserError(
                 f"{source}: key {missing} is missing; the file is not a {kind} config"
             ) from missing
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{source}: a value is of the wrong kind ({error})") from error
+        config._check(source)
+        return config
+
+    def _check(self, source: str) -> None:
+        """Raise UserError for sizes that are no counts and ids that are none."""
+        for name in (
+            "d_model",
+            "n_layers",
+            "n_heads",
+            "n_kv_heads",
+            "mlp_hidden",
+            "vocab_rows",
+            "max_length",
+        ):
+            value = getattr(self, name)
+            if type(value) is not int or value < 1:
+                raise UserError(
+                    f"{source}: the value read as {name}, {value!r}, is no whole number from 1 up"
+                )
+        for name, ids in (("mask_token_id", (self.mask_id,)), ("eos_token_id", self.terminators)):
+            for value in ids:
+                if type(value) is not int or value < 0:
+                    raise UserError(f"{source}: {name} {value!r} is no token id")
 
     @classmethod
     def from_dir(cls, directory: Path) -> ModelConfig:

@@ -79,6 +79,8 @@ MISTAKES = {
     ),
     "context": ("fixed", {"id": 1, "prompt_ids": [501] * 4090}, [], "prompt 1 has 4090 tokens"),
     "vocabulary": ("fixed", {"id": 1, "prompt_ids": [9999]}, [], "prompt 1 holds a token id outside"),
+    "mask token": ("fixed", {"id": 1, "prompt_ids": [501, 510, 502]}, [], "holds the mask token"),
+    "surrogate": ("fixed", {"id": 1, "prompt": "\ud800 x"}, [], "half of a surrogate pair"),
     "text": ("fixed", {"id": 1, "prompt": "hello"}, [], "no tokenizer"),
     "no ids": ("fixed", {"id": 1, "prompt_ids": []}, [], "line 1"),
     "both": ("fixed", {"id": 1, "prompt_ids": [1], "prompt": "x"}, [], "line 1"),
@@ -138,7 +140,17 @@ def test_any_whole_number_is_a_seed(tmp_path):
     assert main(command(tmp_path, prompts, "fixed", *options)) == 0
 
 
+@needs_golden
+def test_answers_never_replace_the_prompts(tmp_path, capsys):
+    prompts = write(tmp_path / "out.jsonl", {"id": 1, "prompt_ids": [501, 10, 502]})
+    before = prompts.read_text()
+    assert main(command(tmp_path, prompts, "confidence")) == 2
+    assert "is the input" in capsys.readouterr().err
+    assert prompts.read_text() == before
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+@needs_golden
 def test_unwritable_output_is_refused_before_decoding(tmp_path, capsys):
     prompts = write(tmp_path / "in.jsonl", {"id": 1, "prompt_ids": [5]})
     locked = tmp_path / "locked"

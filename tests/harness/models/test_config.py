@@ -78,6 +78,10 @@ def test_variants_of_a_llada_config(changes, field, value):
         ({k: v for k, v in LLADA.items() if k != "mask_token_id"}, "'mask_token_id' is missing"),
         ({k: v for k, v in DREAM.items() if k != "hidden_size"}, "'hidden_size' is missing"),
         (DREAM | {"rope_scaling": {"type": "yarn"}}, "rope_scaling is not supported"),
+        (LLADA | {"d_model": "64"}, "d_model, .64., is no whole number"),
+        (LLADA | {"n_heads": 0}, "n_heads, 0, is no whole number"),
+        (LLADA | {"mask_token_id": -1}, "mask_token_id -1 is no token id"),
+        (LLADA | {"rope_theta": "x"}, "a value is of the wrong kind"),
     ],
 )
 def test_a_foreign_config_is_refused_in_one_line(raw, says):
