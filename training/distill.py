@@ -123,6 +123,12 @@ def check(args: argparse.Namespace, settings: Settings, given: dict[str, Any], c
     from training.memory import check_device, estimate, widths
     from training.settings import as_number
 
+    if args.output.exists() and not args.output.is_dir():
+        raise UserError(f"--output {args.output} is a file; the adapter needs a directory")
+    for name in ("per_device_train_batch_size", "learning_rate"):
+        value = as_number(given.get(name))
+        if value is not None and not value > 0:
+            raise UserError(f"{args.config}: training.{name} {value:g} must be above 0")
     path = locate(args.model)
     config = read_config(path, load_tokenizer(path))
     check_targets(settings.lora.targets, widths(config), config.family)
