@@ -79,7 +79,7 @@ def _prompt(line: bytes, where: str) -> Prompt:
         raise UserError(f'{where}: give either "prompt" or "prompt_ids"')
     if text is not None and not isinstance(text, str):
         raise UserError(f'{where}: "prompt" is not a string')
-    if text is not None and not text.isprintable() and any("\ud800" <= sign <= "\udfff" for sign in text):
+    if text is not None and any("\ud800" <= sign <= "\udfff" for sign in text):
         raise UserError(f'{where}: "prompt" holds half of a surrogate pair, which is no text')
     if ids is not None and not (
         isinstance(ids, list) and ids and all(type(token) is int and token >= 0 for token in ids)

@@ -87,7 +87,8 @@ class RunConfig:
     @property
     def named(self) -> list[str]:
         """The strategies asked for one by one: all of them by default, none beside a sweep."""
-        return split_list(("" if self.sweep else "all") if self.strategies is None else self.strategies)
+        listed = ("" if self.sweep else "all") if self.strategies is None else self.strategies
+        return ["".join(spec.split()) for spec in split_list(listed)]
 
     @property
     def swept(self) -> list[str]:

@@ -118,10 +118,8 @@ def choose_strategies(
 
     Raises UserError or SpecError for a strategy that is named itself and cannot run.
     """
-    wanted = dict.fromkeys("".join(spec.split()) for spec in config.specs if spec != "all")
-    again = {"".join(spec.split()) for spec in config.swept} - {
-        "".join(spec.split()) for spec in config.named
-    }
+    wanted = dict.fromkeys(spec for spec in config.specs if spec != "all")
+    again = set(config.swept) - set(config.named)
     chosen: dict[str, Strategy] = {}
     dropped: dict[str, str] = {}
     for spec in dict.fromkeys([*(ALL if "all" in config.specs else ()), *wanted]):
