@@ -53,7 +53,7 @@ class Letters:
     def get_added_vocab(self):
         return {token: END - at for at, token in enumerate(self.special)}
 
-    def encode(self, text, add_special_tokens=False):
+    def encode(self, text, add_special_tokens=False, **_):
         ids = []
         while text:
             token = next((token for token in self.special if text.startswith(token)), text[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +17,20 @@ Doc = dict[str, Any]
 
 @dataclass(frozen=True)
 class Draft:
-    """A problem before its split is known: `key` is its skeleton of operations and numbers, without names."""
+    """A problem before its split is known.
+
+    key: its skeleton of operations and numbers, without names; the hash of it decides the split.
+    program: the lines of the answer under one variable's name, for the suites whose answers are programs.
+    """
 
     key: str
     doc: Doc
+    program: str = ""
+
+    @property
+    def content(self) -> str:
+        """What two problems of a test set may not share."""
+        return self.program or self.key
 
 
 @dataclass(frozen=True)
@@ -38,8 +48,12 @@ class Sum:
 
 def split_of(key: str) -> str:
     """The split a problem belongs to, decided by a hash of its skeleton alone."""
-    digest = hashlib.sha256(key.encode()).digest()
-    return "test" if int.from_bytes(digest[:4], "big") % TEST_SHARE == 0 else "train"
+    return "test" if int(fingerprint(key)[:8], 16) % TEST_SHARE == 0 else "train"
+
+
+def fingerprint(text: str) -> str:
+    """SHA-256 in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def apply(op: str, left: int, right: int) -> int:
@@ -69,16 +83,12 @@ def chain(rng: random.Random, count: int, start: int | None = None, multiply: fl
     return steps
 
 
-def draw(
-    make: Callable[[random.Random], Draft], rng: random.Random, split: str, count: int, unique: bool
-) -> list[Doc]:
-    """`count` problems of one split; with `unique`, no two share a skeleton."""
-    docs: list[Doc] = []
+def draw(make: Callable[[random.Random], Draft], rng: random.Random, split: str) -> Iterator[Draft]:
+    """Endless problems of one split; those of the test split differ in content."""
     seen: set[str] = set()
-    while len(docs) < count:
+    while True:
         draft = make(rng)
-        if split_of(draft.key) != split or (unique and draft.key in seen):
+        if split_of(draft.key) != split or (split == "test" and draft.content in seen):
             continue
-        seen.add(draft.key)
-        docs.append(draft.doc)
-    return docs
+        seen.add(draft.content)
+        yield draft

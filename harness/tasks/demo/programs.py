@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,8 +105,25 @@ def _outputs(source: str, name: str, inputs: list[Any]) -> list[tuple[str, str]]
     return [(repr(value), repr(scope[name](value))) for value in inputs]
 
 
-def _program(rng: random.Random) -> tuple[str, str, str, str, list[tuple[str, str]], str]:
-    """(description, function name, argument, body, cases, key) of one program."""
+@dataclass(frozen=True)
+class Program:
+    """A program, its description and some inputs with their results, as text."""
+
+    told: str
+    name: str
+    argument: str
+    body: str
+    cases: list[tuple[str, str]]
+    key: str
+
+    @property
+    def anonymous(self) -> str:
+        """The body with a placeholder for the argument's name, which is no word of the language used."""
+        return re.sub(rf"\b{self.argument}\b", "_", self.body)
+
+
+def _program(rng: random.Random) -> Program:
+    """One program with its description."""
     of_list = rng.random() < 0.3
     told, lines, argument = (_listing if of_list else _pipeline)(rng)
     name = rng.choice(FUNCTIONS)
@@ -115,37 +133,33 @@ def _program(rng: random.Random) -> tuple[str, str, str, str, list[tuple[str, st
     else:
         inputs = rng.sample(PROBES[:9], 2) + rng.sample(PROBES[9:], 3)
     cases = _outputs(f"def {name}({argument}):\n{body}", name, inputs)
-    return told, name, argument, body, cases, f"{of_list} {told}"
+    return Program(told, name, argument, body, cases, f"{of_list} {told}")
 
 
 def completion(rng: random.Random) -> Draft:
     """demo-humaneval: a signature and docstring, sometimes with an example; the body is asked for."""
-    told, name, argument, body, cases, key = _program(rng)
-    text = told[0].upper() + told[1:]
-    example = f"    >>> {name}({cases[0][0]})\n    {cases[0][1]}\n" if rng.random() < 0.3 else ""
+    p = _program(rng)
+    text = p.told[0].upper() + p.told[1:]
+    example = f"    >>> {p.name}({p.cases[0][0]})\n    {p.cases[0][1]}\n" if rng.random() < 0.3 else ""
     close = f'\n{example}    """\n' if example else '"""\n'
-    checks = "".join(f"    assert candidate({given}) == {result}\n" for given, result in cases[1:])
-    return Draft(
-        f"humaneval {key}",
-        {
-            "prompt": f'def {name}({argument}):\n    """{text}{close}',
-            "entry_point": name,
-            "canonical_solution": body,
-            "test": f"def check(candidate):\n{checks}",
-        },
-    )
+    checks = "".join(f"    assert candidate({given}) == {result}\n" for given, result in p.cases[1:])
+    doc = {
+        "prompt": f'def {p.name}({p.argument}):\n    """{text}{close}',
+        "entry_point": p.name,
+        "canonical_solution": p.body,
+        "test": f"def check(candidate):\n{checks}",
+    }
+    return Draft(f"humaneval {p.key}", doc, p.anonymous)
 
 
 def function(rng: random.Random) -> Draft:
     """demo-mbpp: a description and one assertion; the task begins the function with its first line."""
-    told, name, argument, body, cases, key = _program(rng)
-    return Draft(
-        f"mbpp {key}",
-        {
-            "text": f"Write a function {name}({argument}): {told}",
-            "code": f"def {name}({argument}):\n{body}",
-            "test_list": [f"assert {name}({given}) == {result}" for given, result in cases],
-            "test_setup_code": "",
-            "challenge_test_list": [],
-        },
-    )
+    p = _program(rng)
+    doc = {
+        "text": f"Write a function {p.name}({p.argument}): {p.told}",
+        "code": f"def {p.name}({p.argument}):\n{p.body}",
+        "test_list": [f"assert {p.name}({given}) == {result}" for given, result in p.cases],
+        "test_setup_code": "",
+        "challenge_test_list": [],
+    }
+    return Draft(f"mbpp {p.key}", doc, p.anonymous)
