@@ -2,9 +2,9 @@
 
 The split of a program is decided by its description, and one program can be described in several ways: so
 programs whose descriptions belong to the test split may stand in the training data in other words. This goes
-through the test split's draws and prints the fingerprint of each program that the recipe's training data or the
-problems of the shipped adapters' trajectories contain, until the default test sets are full. The output belongs
-in harness/tasks/demo/withheld.txt; tests/training/test_withheld.py holds the file against the data.
+through the test split's draws and prints the fingerprint of each program that the recipe's training data or
+the problems of the shipped adapters' trajectories contain, until the default test sets are full. The output
+belongs in harness/tasks/demo/withheld.txt; tests/training/test_withheld.py holds the file against the data.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from harness.tasks.demo import COUNT, DIGITS, MAKERS, PROGRAMS, SEED
 from harness.tasks.demo.common import Draft, draw, fingerprint
 from training.pretrain_recipe import Recipe
 
-TRAJECTORIES = 600  # train problems a suite that the shipped adapters and filter learned from, as their cards say
+TRAJECTORIES = 600  # train problems a suite, of which the shipped adapters and filter learned (their cards)
 
 
 def drafts(suite: str, split: str, seed: int) -> Iterator[Draft]:

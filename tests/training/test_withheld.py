@@ -8,7 +8,7 @@ from training.withheld import drafts, trained_on, withheld
 
 @pytest.fixture(scope="module")
 def seen():
-    """Every program of the recipe's data. The results of the programs, which take the time, draw no numbers."""
+    """Every program of the recipe's data. Its results, which take the time, draw no random numbers."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(programs, "_outputs", lambda source, name, inputs: [("", "")] * len(inputs))
         yield trained_on()

@@ -42,8 +42,8 @@ def generate(suite: str, split: str = "test", count: int = COUNT, seed: int = SE
         raise UserError(f"unknown demo suite {suite!r}; there are {', '.join(SUITES)}")
     if split not in SPLITS:
         raise UserError(f"unknown split {split!r} of {suite}; there are {', '.join(SPLITS)}")
-    drafts = islice(_drafts(suite, split, seed), count)
-    return [{"task_id": f"{suite}/{index}", "suite": suite, **draft.doc} for index, draft in enumerate(drafts)]
+    docs = (draft.doc for draft in islice(_drafts(suite, split, seed), count))
+    return [{"task_id": f"{suite}/{index}", "suite": suite, **doc} for index, doc in enumerate(docs)]
 
 
 def _drafts(suite: str, split: str, seed: int) -> Iterator[Draft]:
