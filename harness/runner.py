@@ -140,6 +140,8 @@ class _Job:
             display.note(f"writing to {self.store.directory}; the same command with --output continues it")
             for spec, reason in self.plan.dropped.items():
                 display.note(f"leaving out {spec}: {reason}")
+            if self.config.trace and (untraced := self.store.untraced()):
+                display.note(f"{untraced} samples were decoded without --trace and stay so")
             try:
                 for adapter, group in cells.items():
                     self._decode(adapter, group, display, stop)

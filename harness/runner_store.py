@@ -37,6 +37,12 @@ class RunStore:
                 raise UserError(
                     f"another run is writing to {directory}; wait for it or choose another --output"
                 )
+            samples = directory / SAMPLES
+            if not (directory / CONFIG).exists() and samples.exists() and samples.stat().st_size:
+                raise UserError(
+                    f"{directory} holds samples but no {CONFIG}, so what made them is unknown;"
+                    " choose another --output"
+                )
             for name in (SAMPLES, TRACES):
                 mend_tail(directory / name)
             self._samples = (directory / SAMPLES).open("a", encoding="ascii")
@@ -56,11 +62,6 @@ class RunStore:
         path = self.directory / CONFIG
         if path.exists():
             document = extend(read_document(path), document, self.directory)
-        elif self.records:
-            raise UserError(
-                f"{self.directory} holds samples but no {CONFIG}, so what made them is unknown;"
-                " choose another --output"
-            )
         replace(path, yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
         return document
 
@@ -87,6 +88,13 @@ class RunStore:
             where = f"cannot write to {self.directory}: {error.strerror}"
             raise UserError(f"{where}; make room and run the same command again") from error
         self.records[record.key] = record
+
+    def untraced(self) -> int:
+        """How many samples have no line in traces.jsonl, because they were decoded without --trace."""
+        path = self.directory / TRACES
+        lines = path.read_text(encoding="ascii").splitlines() if path.exists() else []
+        traced = {(held["strategy"], held["task"], held["doc_id"]) for held in map(json.loads, lines)}
+        return sum(key not in traced for key in self.records)
 
     def trace(self, record: SampleRecord, events: list[list[tuple[int, int]]]) -> None:
         """Add what every forward of a sample committed to traces.jsonl."""

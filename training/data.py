@@ -101,7 +101,7 @@ def described(source: str) -> str:
 def _hub_records(source: str, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     if source.count("/") != 1 or source.startswith((".", "/")) or path.suffix == ".jsonl":
         raise UserError(
-            f"{path} does not exist; --data takes a .jsonl file, a trajectories directory or a hub id"
+            f"{path} does not exist; a .jsonl file, a trajectories directory or a hub id is needed"
         )
     import datasets
 

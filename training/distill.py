@@ -7,6 +7,7 @@ import json
 import os
 import time
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,10 +126,12 @@ def check(args: argparse.Namespace, settings: Settings, given: dict[str, Any], c
 
     if args.output.exists() and not args.output.is_dir():
         raise UserError(f"--output {args.output} is a file; the adapter needs a directory")
-    for name in ("per_device_train_batch_size", "learning_rate"):
+    for name in ("per_device_train_batch_size", "learning_rate", "num_train_epochs"):
         value = as_number(given.get(name))
         if value is not None and not value > 0:
             raise UserError(f"{args.config}: training.{name} {value:g} must be above 0")
+    if given.get("deepspeed") and find_spec("deepspeed") is None:
+        raise UserError(f"{args.config}: training.deepspeed needs a package: pip install deepspeed")
     path = locate(args.model)
     config = read_config(path, load_tokenizer(path))
     check_targets(settings.lora.targets, widths(config), config.family)

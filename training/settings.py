@@ -54,6 +54,8 @@ class Loss:
             raise UserError(f"block_length {self.block_length} must be at least 1")
         if not 0 < self.ratio < 1 or self.temperature <= 0:
             raise UserError("ratio must lie between 0 and 1, and temperature above 0")
+        if min(self.entropy_weight, self.consistency_weight) < 0:
+            raise UserError("entropy_weight and consistency_weight must not be below 0")
 
 
 @dataclass(frozen=True)

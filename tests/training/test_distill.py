@@ -205,6 +205,7 @@ def test_every_target_must_exist_and_the_output_head_is_left_alone(denoiser):
         ("lora: {r: 1, alpha: 1, targets: [q]}\ndata: {length: -9}", "at least 1"),
         ("lora: {r: 1, alpha: 1, targets: [q]}\ndata: {length: 9}\nloss: {block_length: x}", "or null"),
         ("lora: {r: 1, alpha: 1, targets: [q]}\ndata: {length: 9}\nloss: {objective: x}", "objective 'x'"),
+        ("lora: {r: 1, alpha: 1, targets: [q]}\ndata: {length: 9}\nloss: {entropy_weight: -1}", "below 0"),
     ],
 )
 def test_mistakes_in_a_recipe_are_named(tmp_path, text, message):
@@ -231,6 +232,36 @@ def test_a_target_that_matches_nothing_ends_the_command_before_it_trains(tmp_pat
     error = capsys.readouterr().err
     assert error.startswith("error: lora targets o_proj match no linear map of this llada model")
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"per_device_train_batch_size": 0}, "training.per_device_train_batch_size 0 must be above 0"),
+        ({"learning_rate": -1}, "training.learning_rate -1 must be above 0"),
+        ({"num_train_epochs": 0}, "training.num_train_epochs 0 must be above 0"),
+        ({"deepspeed": "zero2.json"}, "training.deepspeed needs a package: pip install deepspeed"),
+    ],
+)
+def test_training_that_cannot_be_is_refused_before_the_weights_load(
+    tmp_path, base, data, capsys, monkeypatch, change, message
+):
+    monkeypatch.setattr("training.distill.find_spec", lambda name: None)
+    (base / "model.safetensors").rename(base / "away")
+    try:
+        assert distill(tmp_path, base, data, training={**RECIPE["training"], **change}) == 2
+    finally:
+        (base / "away").rename(base / "model.safetensors")
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_an_adapter_needs_a_directory(tmp_path, base, data, capsys):
+    (tmp_path / "a").write_text("notes")
+    assert distill(tmp_path, base, data) == 2
+    assert "a is a file; the adapter needs a directory" in capsys.readouterr().err
+    assert (tmp_path / "a").read_text() == "notes"
 
 
 def test_a_mended_recipe_may_use_the_directory_of_the_one_that_failed(tmp_path, base, data):

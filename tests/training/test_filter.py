@@ -74,3 +74,9 @@ def test_the_command_writes_a_filter_of_its_block_length(tmp_path, tiny_config, 
     assert main(["filter", *paths, *options, "--limit", "1"]) == 2
     assert main(["filter", *paths, *options, "--held-out", "1.5"]) == 2
     assert main(["filter", *paths, "--block-length", "0"]) == 2  # once a decode without an end
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_a_seed_that_torch_cannot_take_is_refused(tmp_path, capsys, seed):
+    assert main(["filter", "--data", str(tmp_path), "--output", str(tmp_path), "--seed", str(seed)]) == 2
+    assert "must lie between 0 and 2**63 - 1" in capsys.readouterr().err

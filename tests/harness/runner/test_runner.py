@@ -233,6 +233,23 @@ def test_a_trace_of_every_forward_is_written_when_asked(go, tmp_path):
         assert [replayed[place] for place in range(16)] == record.output_ids
 
 
+def test_samples_of_an_earlier_run_without_traces_are_counted(go, capsys):
+    go("fixed", tasks=("t1",))
+    capsys.readouterr()
+    go("fixed,few-step", tasks=("t1",), trace=True)
+    assert f"{len(QUESTIONS)} samples were decoded without --trace" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["hello", "hello\n", '{"strategy": "fixed"'])
+def test_a_file_that_no_run_is_known_to_have_written_is_left_alone(go, tmp_path, content):
+    (tmp_path / "run").mkdir()
+    samples = tmp_path / "run" / "samples.jsonl"
+    samples.write_text(content)
+    with pytest.raises(UserError, match="holds samples but no config.yaml"):
+        go("fixed", tasks=("t1",))
+    assert samples.read_text() == content
+
+
 SETTINGS = {
     "gen_length": ({"gen_length": 8}, "gen_length of t1 16, not 8"),
     "seed": ({"seed": 1}, "seed 0, not 1"),
