@@ -245,7 +245,7 @@ def test_a_file_that_no_run_is_known_to_have_written_is_left_alone(go, tmp_path,
     (tmp_path / "run").mkdir()
     samples = tmp_path / "run" / "samples.jsonl"
     samples.write_text(content)
-    with pytest.raises(UserError, match="holds samples but no config.yaml"):
+    with pytest.raises(UserError, match=r"holds samples but no config\.yaml"):
         go("fixed", tasks=("t1",))
     assert samples.read_text() == content
 
