@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from types import TracebackType
 
 from rich.console import Console
@@ -22,8 +23,8 @@ Key = tuple[str, str]
 class Estimate:
     """How long the rest takes, from the seconds a sample took so far.
 
-    A strategy not measured yet is taken to cost as much as the slowest that was: then the estimate is
-    an upper one, and says so.
+    A strategy not measured yet is taken to cost what the measured ones do on the mean, and the estimate says
+    how many such there are.
     """
 
     def __init__(self, todo: Mapping[Key, float]) -> None:
@@ -37,20 +38,22 @@ class Estimate:
         """`done` samples of a cell took `seconds` of wall time."""
         self.done[key], self.seconds[key] = done, seconds
 
-    def left(self) -> tuple[float, bool] | None:
-        """(seconds left, whether that is an upper estimate), None while nothing has been measured."""
+    def left(self) -> tuple[float, int] | None:
+        """(seconds left, strategies not measured yet), None while nothing has been measured."""
         rates = {key: self.seconds[key] / done for key, done in self.done.items() if done > 0}
         if not rates:
             return None
-        total, upper = 0.0, False
+        own: dict[str, list[float]] = {}
+        for (strategy, _), rate in rates.items():
+            own.setdefault(strategy, []).append(rate)
+        usual = fmean(map(fmean, own.values()))
+        total, unmeasured = 0.0, set()
         for key, todo in self.todo.items():
             missing = max(0.0, todo - self.done[key])
-            if missing == 0:
-                continue
-            same = [rate for (strategy, _), rate in rates.items() if strategy == key[0]]
-            upper = upper or not same
-            total += missing * (rates.get(key) or (sum(same) / len(same) if same else max(rates.values())))
-        return total, upper
+            if missing and key[0] not in own:
+                unmeasured.add(key[0])
+            total += missing * (rates.get(key) or (fmean(own[key[0]]) if key[0] in own else usual))
+        return total, len(unmeasured)
 
 
 def clock(seconds: float) -> str:
@@ -165,7 +168,8 @@ class Display:
         left = self.estimate.left()
         if left is None:
             return "time left not known yet"
-        return f"{'at most' if left[1] else 'about'} {clock(left[0])} left"
+        unmeasured = f" ({left[1]} strategies not measured yet)" if left[1] else ""
+        return f"about {clock(left[0])} left{unmeasured}"
 
     def _show(self) -> None:
         self.said = time.monotonic()
