@@ -46,7 +46,7 @@ class Trainer:
         self.pool = ThreadPoolExecutor(self.threads, initializer=prepare_thread)
         torch.manual_seed(recipe.seed)
         self.tokenizer, self.rows, self.reworded = prepare(recipe)
-        self.drill = tokenise(self.tokenizer, drills(20000, recipe.seed))
+        self.drill = tokenise(self.tokenizer, drills(recipe.lists, recipe.seed))
         self.config = config_json(recipe, self.tokenizer)
         self.model = build(ModelConfig.from_json(self.config), getattr(torch, recipe.dtype))
         self.optimiser = Optimiser(self.model, recipe.adam_rate, recipe.muon_rate, recipe.decay)

@@ -23,6 +23,7 @@ class Recipe:
     rope_theta: float = 10000.0
     sums: int = 40000  # train problems of each suite with arithmetic
     programs: int = 40000  # and of each suite of programs
+    lists: int = 20000  # of single sums
     steps: int = 8000
     batch: int = 64
     adam_rate: float = 3e-3

@@ -31,7 +31,7 @@ from training.pretrain_optim import Optimiser, orthogonalise
 from training.pretrain_tokenizer import save_tokenizer, train_tokenizer
 
 SHAPE = {"d-model": 32, "n-layers": 2, "n-heads": 2, "mlp-hidden": 64}
-SIZE = {"sums": 120, "programs": 120, "batch": 8, "warmup": 2, "dtype": "float32"}
+SIZE = {"sums": 120, "programs": 120, "lists": 200, "batch": 8, "warmup": 2, "dtype": "float32"}
 TINY = ["--eager", *(f"--{name}={value}" for name, value in (SHAPE | SIZE).items())]
 
 
