@@ -24,6 +24,7 @@ DERIVED = (
     "model_files",
     "dropped",
     "protocol_hashes",
+    "shots",
     "started",
     "schema_version",
 )

@@ -214,6 +214,7 @@ def settings(config: RunConfig, plan: Plan, model: ModelConfig, **resolved: Any)
         "limit": "all" if config.problem_limit is None else config.problem_limit,
         "gen_length": {suite.task.name: suite.gen_length for suite in plan.suites},
         "block_length": {suite.task.name: suite.block_length for suite in plan.suites},
+        "shots": {suite.task.name: suite.task.settings.shots for suite in plan.suites},
         "seed": config.seed,
         "temperature": config.temperature,
         "data": str(config.data) if config.data else None,

@@ -88,6 +88,19 @@ def only_in(a: Run, b: Run) -> list[tuple[str, str]]:
     return [key for key in _cells(a) if key not in _cells(b)]
 
 
+def newly_failed(a: Run, b: Run) -> list[str]:
+    """A sentence for each strategy x task of which run b failed to decode problems that run a decoded."""
+    found = []
+    failed = b.frame[b.frame["status"] != "ok"]
+    held = _cells(a)
+    for (strategy, task), cell in failed.groupby(["strategy", "task"], sort=False):
+        before = held.get((str(strategy), str(task)))
+        count = 0 if before is None else int(cell["doc_id"].isin(before.index).sum())
+        if count:
+            found.append(f"{strategy} on {task}: {count} problems failed in {b.name} that {a.name} decoded")
+    return found
+
+
 def broken_limits(table: pd.DataFrame, limits: Mapping[str, float]) -> list[str]:
     """One sentence for each limit that a row breaks; a figure that is missing in either run breaks none."""
     found = []

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from results import statistics
-from results.metrics import baseline_of
+from results.metrics import baseline_of, yardsticks
 
 WITHIN_NOISE = "within noise"
 ALL_TASKS = "all"
@@ -81,39 +81,47 @@ def verdict(difference: float, p: float) -> str:
     return "better" if difference > 0 else "worse"
 
 
-def against_baseline(samples: pd.DataFrame, baseline: str | None = None) -> pd.DataFrame:
+def against_baseline(samples: pd.DataFrame) -> pd.DataFrame:
     """A row a strategy x task other than the baseline, and one over all tasks' problems (task `all`).
 
-    p_holm is Holm's adjustment over the strategies that meet the baseline on the same task; the verdict is
+    A merged run's strategies meet the baseline of their own run, or where that has none the baseline of the
+    first run of the same settings; then without a ratio of seconds, which another run measured.
+    p_holm is Holm's adjustment over the strategies that meet a baseline on the same task; the verdict is
     read from it. Without a baseline in the samples the table is empty.
     """
     done = samples[samples["status"] == "ok"]
-    strategies = list(dict.fromkeys(done["strategy"]))
-    base = baseline if baseline is not None else baseline_of(strategies)
-    if base is None or base not in strategies:
-        return pd.DataFrame(columns=COLUMNS)
-    indexed = {
-        name: cell.set_index(["task", "doc_id"]) for name, cell in done.groupby("strategy", sort=False)
-    }
+    bases = yardsticks(done, baseline_of)
+    likes = dict(zip(done["run"], done["like"], strict=True))
+    fallback = {likes[run]: name for run, name in reversed(bases.items())}
+    places = zip(done["run"], done["like"], strict=True)
+    done = done.assign(base=[bases.get(run, fallback.get(like, "")) for run, like in places])
     tasks = list(dict.fromkeys(done["task"]))
-    rows = []
+    rows: list[dict[str, object]] = []
     for task in [*tasks, *([ALL_TASKS] if len(tasks) > 1 else [])]:
-        block = []
-        for strategy in strategies:
-            if strategy == base:
-                continue
-            pair = [_of_task(indexed[name], task) for name in (base, strategy)]
-            if len(pair[0]) and len(pair[1]):
-                block.append({"strategy": strategy, "task": task, **compare_pair(*pair)})
-        adjusted = statistics.holm([float(row["p"]) for row in block])
-        for row, p in zip(block, adjusted, strict=True):
-            row["p_holm"], row["verdict"] = p, verdict(float(row["difference"]), p)
-        rows += block
+        asked = done if task == ALL_TASKS else done[done["task"] == task]
+        for base, cells in asked[asked["base"] != ""].groupby("base", sort=False):
+            rows += _block(str(base), task, cells)
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _of_task(frame: pd.DataFrame, task: str) -> pd.DataFrame:
-    return frame if task == ALL_TASKS else frame[frame.index.get_level_values(0) == task]
+def _block(base: str, task: str, cells: pd.DataFrame) -> list[dict[str, object]]:
+    """The rows of the strategies among `cells` that meet the baseline `base` on a task."""
+    indexed = {
+        name: cell.set_index(["task", "doc_id"]) for name, cell in cells.groupby("strategy", sort=False)
+    }
+    if base not in indexed:
+        return []
+    yardstick = indexed.pop(base)
+    block = []
+    for strategy, cell in indexed.items():
+        row: dict[str, object] = {"strategy": strategy, "task": task, **compare_pair(yardstick, cell)}
+        if set(cell["run"]) != set(yardstick["run"]):
+            row |= dict.fromkeys(("tps_ratio", "tps_ratio_low", "tps_ratio_high"), math.nan)
+        block.append(row)
+    adjusted = statistics.holm([float(str(row["p"])) for row in block])
+    for row, p in zip(block, adjusted, strict=True):
+        row["p_holm"], row["verdict"] = p, verdict(float(str(row["difference"])), p)
+    return block
 
 
 def detectable(samples: pd.DataFrame, comparisons: pd.DataFrame) -> dict[str, statistics.Detectable]:

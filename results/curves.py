@@ -12,11 +12,13 @@ from itertools import pairwise
 import pandas as pd
 
 from results.errors import ResultsError
-from results.metrics import baseline_of, oracle_of, summarise
+from results.metrics import baseline_of, oracle_of, summarise, yardsticks
 
 AUP_ALPHA = 3.0
 AUP_DROP = 5.0
-_NUMBER = re.compile(r"=[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?(?=[,+@]|$)")
+_NUMBER = re.compile(
+    r"=[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?(?=[,+@]| \(|$)"
+)  # a merged run's name may follow
 
 Point = tuple[float, float]
 
@@ -107,7 +109,7 @@ def families(specs: Sequence[str]) -> dict[str, list[str]]:
         if "=" in family(spec) and "*" in family(spec):
             groups.setdefault(family(spec), []).append(spec)
     for name, members in groups.items():
-        bare = re.sub(r":[^:+@,=]+=\*(?=[+@]|$)", "", name)
+        bare = re.sub(r":[^:+@,=]+=\*(?=[+@]| \(|$)", "", name)
         if bare != name and bare in specs:
             members.append(bare)
     return {name: members for name, members in groups.items() if len(members) > 1}
@@ -225,7 +227,7 @@ def tune(
         )
     specs = list(dict.fromkeys(samples["strategy"]))
     sweeps = families(specs)
-    yardsticks = (baseline_of(specs), oracle_of(specs))
+    kept = {name for pick in (baseline_of, oracle_of) for name in yardsticks(samples, pick).values()}
     measured = summarise(samples[inside]).set_index(["strategy", "task"])
     picked, dropped = [], set()
     for name, members in sweeps.items():
@@ -233,7 +235,7 @@ def tune(
             cells = measured.loc[[(spec, task) for spec in members if (spec, task) in measured.index]]
             cells = cells[cells["accuracy"].notna() & cells["tpf_eos"].notna()]
             if cells.empty:  # nothing was picked here, so no setting of the sweep is reported either
-                dropped |= {(spec, task) for spec in members if spec not in yardsticks}
+                dropped |= {(spec, task) for spec in members if spec not in kept}
                 continue
             good = cells[cells["accuracy"] >= cells["accuracy"].max() - tolerance - 1e-12]
             strategy, _ = good["tpf_eos"].idxmax()
@@ -248,6 +250,6 @@ def tune(
                     float(cell["tpf_eos"]),
                 )
             )
-            dropped |= {(spec, task) for spec in members if spec not in (strategy, *yardsticks)}
+            dropped |= {(spec, task) for spec in members if spec != strategy and spec not in kept}
     keys = pd.Series(list(zip(samples["strategy"], samples["task"], strict=True)), index=samples.index)
     return picked, summarise(samples[~inside & ~keys.isin(dropped)])

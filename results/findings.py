@@ -11,8 +11,14 @@ import pandas as pd
 from results.comparisons import against_baseline, detectable
 from results.curves import Tuned, tune
 from results.errors import ResultsError
+from results.merge import remarks
 from results.metrics import mean_over_tasks, summarise
 from results.runs import Run
+
+HOLM = (
+    "These limits are of one comparison; where several strategies meet a baseline, the table's words are"
+    " Holm-adjusted, which asks for more."
+)
 
 
 @dataclass(frozen=True)
@@ -52,8 +58,11 @@ def notes(findings: Findings) -> list[str]:
     """What belongs under the summary in words: what each task can detect, and what was tuned where."""
     found = detectable(findings.samples, findings.comparisons)
     picked, tested, reason = tuned(findings)
+    several = findings.comparisons["strategy"].nunique() > 1
     return [
         *(each.sentence(task) for task, each in found.items()),
+        *([HOLM] if several and found else []),
+        *remarks(findings.run),
         *(each.sentence(tested) for each in picked),
         *([reason] if reason else []),
     ]

@@ -6,15 +6,16 @@
 * tpf_raw, tpf_eos, tpf_scored: sum of tokens / sum of forwards, the tokens being the whole generation length,
   those before the first end of text, and those left after the stop strings.
 * tps: sum of tokens before the first end of text / sum of seconds, never a mean of ratios.
-* speedup: seconds a sample of the baseline / seconds a sample of this strategy, on the problems both decoded.
-* oracle_share: tpf_eos / the oracle's tpf_eos, on the problems both decoded.
+* speedup: seconds a sample of the baseline / seconds a sample of this strategy, on the problems both decoded
+  in the same run.
+* oracle_share: tpf_eos / the oracle's tpf_eos, on the problems both decoded in the same run.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -43,19 +44,21 @@ SUMMARY_COLUMNS = [
 ]
 EXTRA_COLUMNS = ["speedup_baseline", "oracle_share", "flops", "tokens_eos", "peak_memory_bytes", "batch_size"]
 _NAMED = ["strategy", "task", "doc_id", "status", "correct"]
+Pick = Callable[[Sequence[str]], str | None]
 
 
 def to_frame(records: Iterable[SampleRecord]) -> pd.DataFrame:
     """One row a record with what is counted; unknown numbers are NaN, `correct` is 1.0, 0.0 or NaN.
 
-    Texts stay outside: a frame's strings cannot hold every text that a model may write.
+    The columns spec, run and like say where merged runs' samples come from (`results.runs.Origin`); here all
+    are of one run. Texts stay outside: a frame's strings cannot hold every text that a model may write.
     """
     names = [*_NAMED, *MEASURED]
     frame = pd.DataFrame([[getattr(record, name) for name in names] for record in records], columns=names)
     for name in MEASURED:
         frame[name] = pd.to_numeric(frame[name], errors="coerce").astype("float64")
     frame["correct"] = pd.to_numeric(frame["correct"], errors="coerce").astype("float64")
-    return frame
+    return frame.assign(spec=frame["strategy"], run=0, like=0)
 
 
 def baseline_of(strategies: Sequence[str]) -> str | None:
@@ -74,18 +77,26 @@ def oracle_of(strategies: Sequence[str]) -> str | None:
     return next((each for each in strategies if re.match(r"oracle(:[^+@]*)?$", each)), None)
 
 
-def summarise(samples: pd.DataFrame, *, baseline: str | None = None) -> pd.DataFrame:
+def yardsticks(samples: pd.DataFrame, pick: Pick) -> dict[int, str]:
+    """For each run among the samples the strategy (its name here) that `pick` chooses of the run's own."""
+    found = {}
+    for run, rows in samples.groupby("run"):
+        names = dict(zip(rows["spec"], rows["strategy"], strict=True))
+        chosen = pick(list(names))
+        if chosen is not None:
+            found[int(str(run))] = names[chosen]
+    return found
+
+
+def summarise(samples: pd.DataFrame) -> pd.DataFrame:
     """One row a strategy x task, in order of first appearance; see the module's definitions.
 
-    Args:
-        samples: as `to_frame` gives it.
-        baseline: the strategy that speedup refers to; by default `baseline_of` those present.
+    `samples` is as `to_frame` gives it. Speed-up and oracle's share refer to the same run's `baseline_of` and
+    `oracle_of`.
     """
     if samples.empty:
         return pd.DataFrame(columns=[*SUMMARY_COLUMNS, *EXTRA_COLUMNS])
-    strategies = list(dict.fromkeys(samples["strategy"]))
-    base = baseline if baseline is not None else baseline_of(strategies)
-    oracle = oracle_of(strategies)
+    bases, oracles = yardsticks(samples, baseline_of), yardsticks(samples, oracle_of)
     done = samples[samples["status"] == "ok"]
     cells = {key: cell.set_index("doc_id") for key, cell in done.groupby(["strategy", "task"], sort=False)}
     empty = done.iloc[:0].set_index("doc_id")
@@ -93,10 +104,11 @@ def summarise(samples: pd.DataFrame, *, baseline: str | None = None) -> pd.DataF
     for (strategy, task), cell in samples.groupby(["strategy", "task"], sort=False):
         finished = cells.get((strategy, task), empty)
         row = _cell(str(strategy), str(task), len(cell), finished)
-        against = cells.get((base, task))
+        run = int(cell["run"].iloc[0])
+        against = cells.get((bases.get(run), task))
         row["speedup"] = math.nan if against is None else _speedup(against, finished)
-        row["speedup_baseline"] = base if against is not None else ""
-        bound = cells.get((oracle, task))
+        row["speedup_baseline"] = bases[run] if against is not None else ""
+        bound = cells.get((oracles.get(run), task))
         row["oracle_share"] = math.nan if bound is None else _oracle_share(bound, finished)
         rows.append(row)
     return pd.DataFrame(rows)[[*SUMMARY_COLUMNS, *EXTRA_COLUMNS]]

@@ -14,9 +14,10 @@ from results import published, report
 from results.comparisons import detectable
 from results.curves import curves, families
 from results.findings import Findings, find, plain, rows, tuned
+from results.merge import merge_runs
 from results.plots import certainty, tradeoff, unmasking
 from results.plots.style import rule_of
-from results.runs import load_run, merge_runs
+from results.runs import load_run
 
 SUMMARY_VERSION = 1
 

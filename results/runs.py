@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import yaml
@@ -15,6 +13,18 @@ import yaml
 from results.errors import ResultsError
 from results.metrics import to_frame
 from results.records import SampleRecord, read_samples
+
+
+class Origin(NamedTuple):
+    """Where a merged run's sample comes from.
+
+    spec: its strategy there. run: the run's place among those merged. like: the place of the first of them
+    that has the same settings, so that figures without a clock may be held against each other.
+    """
+
+    spec: str
+    run: int
+    like: int
 
 
 @dataclass(frozen=True)
@@ -27,11 +37,15 @@ class Run:
     environment: dict[str, Any] = field(default_factory=dict)
     vocab: dict[int, str] = field(default_factory=dict)
     parts: tuple[Run, ...] = ()
+    origins: tuple[Origin, ...] = ()
 
     @property
     def frame(self) -> pd.DataFrame:
         """The samples' scalar fields, one row a sample (see `results.metrics.to_frame`)."""
-        return to_frame(self.records)
+        frame = to_frame(self.records)
+        if self.origins:
+            frame = frame.assign(**pd.DataFrame(self.origins, index=frame.index))
+        return frame
 
 
 def load_run(directory: str | Path) -> Run:
@@ -77,6 +91,14 @@ def setting_differences(a: Run, b: Run) -> list[str]:
 
     Compared are the model, the generation settings and the protocol's hash, for the tasks that both ran.
     """
+    found = conflicts(a, b)
+    if not set(_tasks(a)) & set(_tasks(b)):
+        found.append(f"{a.name} and {b.name} have no task in common")
+    return found
+
+
+def conflicts(a: Run, b: Run) -> list[str]:
+    """As `setting_differences`, of runs that need not have a task in common."""
     found = []
     shared = set(_tasks(a)) & set(_tasks(b))
     for name in COMPARED_SETTINGS:
@@ -88,8 +110,6 @@ def setting_differences(a: Run, b: Run) -> list[str]:
         first, second = hashes[0].get(task), hashes[1].get(task)
         if first and second and first != second:
             found.append(f"protocol of {task}: {_short(first)} in {a.name}, {_short(second)} in {b.name}")
-    if not shared:
-        found.append(f"{a.name} and {b.name} have no task in common")
     return found
 
 
@@ -106,64 +126,3 @@ def _setting(value: Any, tasks: set[str]) -> Any:
 
 def _short(value: Any) -> str:
     return str(value)[:60]
-
-
-def merge_runs(runs: Sequence[Run]) -> Run:
-    """Several runs as one; a strategy x task that more than one holds is told apart by its run's name, and so
-    is every strategy of another model than the first run's. Settings are those that the runs agree on.
-
-    Raises:
-        ResultsError: no run given.
-    """
-    if not runs:
-        raise ResultsError("no run directory given")
-    if len(runs) == 1:
-        return runs[0]
-    names = _distinct_names(runs)
-    owners: dict[tuple[str, str], set[str]] = {}
-    for run, name in zip(runs, names, strict=True):
-        for record in run.records:
-            owners.setdefault((record.strategy, record.task), set()).add(name)
-    clashing = {strategy for (strategy, _), held in owners.items() if len(held) > 1}
-    records = []
-    for run, name in zip(runs, names, strict=True):
-        other = run.config.get("model") != runs[0].config.get("model")
-        for record in run.records:
-            apart = name != names[0] and (other or record.strategy in clashing)
-            records.append(_renamed(record, f"{record.strategy} ({name})" if apart else record.strategy))
-    vocab: dict[int, str] = {}
-    if len({run.config.get("model") for run in runs}) == 1:
-        for run in runs:
-            vocab.update(run.vocab)
-    config, environment = (
-        _agreed([getattr(run, name) for run in runs]) for name in ("config", "environment")
-    )
-    return Run(" + ".join(names), records, config, environment, vocab, tuple(runs))
-
-
-def _agreed(documents: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """What the documents say alike; of settings given for each task, those without a conflict."""
-    found: dict[str, Any] = {}
-    for name in documents[0]:
-        values: list[Any] = [document.get(name) for document in documents]
-        if all(value == values[0] for value in values):
-            found[name] = values[0]
-        elif all(isinstance(value, dict) for value in values):
-            keys = dict.fromkeys(key for value in values for key in value)
-            said = {key: [value[key] for value in values if key in value] for key in keys}
-            found[name] = {key: each[0] for key, each in said.items() if all(e == each[0] for e in each)}
-    return found
-
-
-def _renamed(record: SampleRecord, strategy: str) -> SampleRecord:
-    if strategy == record.strategy:
-        return record
-    return dataclasses.replace(record, strategy=strategy)
-
-
-def _distinct_names(runs: Sequence[Run]) -> list[str]:
-    names: list[str] = []
-    for run in runs:
-        count = sum(each == run.name or each.startswith(f"{run.name}#") for each in names)
-        names.append(run.name if not count else f"{run.name}#{count + 1}")
-    return names

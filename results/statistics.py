@@ -158,7 +158,8 @@ class Detectable:
 def minimum_detectable(n: int, discordance: float = float("nan")) -> Detectable:
     """The minimum detectable accuracy difference of a paired comparison on n problems (see `Detectable`).
 
-    `expected` solves Connor's (1987) sample-size formula for McNemar's test for the difference.
+    `expected` is the least difference at which the exact test, whose power `mcnemar_power` sums, has the
+    power of four in five; NaN where it has less even if every differing problem differs the same way.
     """
     if n == 0:
         return Detectable(0, float("nan"), float("nan"), discordance)
@@ -166,13 +167,25 @@ def minimum_detectable(n: int, discordance: float = float("nan")) -> Detectable:
     floor = float("nan") if least is None else least / n
     if not np.isfinite(discordance) or discordance <= 0:
         return Detectable(n, floor, float("nan"), discordance)
-    z_alpha, z_power = stats.norm.ppf(1 - ALPHA / 2), stats.norm.ppf(POWER)
-    # Connor: n d^2 = (z_a sqrt(psi) + z_b sqrt(psi - d^2))^2; the right side falls in d, so bisection finds d
     low, high = 0.0, float(discordance)
-    if z_alpha * discordance**0.5 / n**0.5 > discordance:
+    if mcnemar_power(n, discordance, high) < POWER:
         return Detectable(n, floor, float("nan"), discordance)
-    for _ in range(60):
+    for _ in range(30):
         middle = (low + high) / 2
-        needed = (z_alpha * discordance**0.5 + z_power * max(discordance - middle**2, 0) ** 0.5) / n**0.5
-        low, high = (middle, high) if middle < needed else (low, middle)
-    return Detectable(n, floor, max(high, floor), discordance)
+        low, high = (middle, high) if mcnemar_power(n, discordance, middle) < POWER else (low, middle)
+    return Detectable(n, floor, high, discordance)
+
+
+def mcnemar_power(n: int, discordance: float, difference: float) -> float:
+    """The chance that the exact two-sided McNemar test on n pairs reaches p < 0.05.
+
+    A pair differs with probability `discordance`, and one side's share less the other's is `difference`: the
+    sum over how many pairs may differ, of the chance of so many and of the test's verdict given that.
+    """
+    differing = np.arange(n + 1)
+    weight = stats.binom.pmf(differing, n, discordance)
+    differing, weight = differing[weight > 1e-9], weight[weight > 1e-9]
+    side = (1 + difference / discordance) / 2
+    least = stats.binom.ppf(ALPHA / 2, differing, 0.5)  # the fewest of one side that do not reject
+    rejects = stats.binom.cdf(least - 1, differing, side) + stats.binom.sf(differing - least, differing, side)
+    return float((weight * rejects).sum())

@@ -14,7 +14,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--fail-on",
         default="",
         metavar="LIMITS",
-        help="exit 1 where run B is worse by more: accuracy=0.03 (of 1), nfe=0.05, tpf=, tps= (of run A's)",
+        help="exit 1 where run B is worse by more: accuracy=0.03 (of 1), nfe=0.05, tpf=, tps= (of run A's),"
+        " or failed on problems that run A decoded",
     )
     parser.add_argument(
         "--force", action="store_true", help="compare runs of different settings all the same"
@@ -37,7 +38,10 @@ def run(args: argparse.Namespace) -> int:
     for one, other in ((a, b), (b, a)):
         for strategy, task in compare.only_in(one, other):
             out.print(f"only in {one.name}: {strategy} on {task}", markup=False)
-    broken = compare.broken_limits(table, limits)
+    failed = compare.newly_failed(a, b)
+    for sentence in failed:
+        out.print(f"note: {sentence}", markup=False)
+    broken = [*(failed if limits else []), *compare.broken_limits(table, limits)]
     for sentence in broken:
         print(f"beyond the limit: {sentence}", file=sys.stderr)
     return 1 if broken else 0

@@ -22,7 +22,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     from results import outputs, table
     from results.findings import find, notes
-    from results.runs import load_run, merge_runs
+    from results.merge import merge_runs
+    from results.runs import load_run
 
     target = args.output or (args.runs[0] if len(args.runs) == 1 else "report")
     findings = find(merge_runs([load_run(each) for each in args.runs]))

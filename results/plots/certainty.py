@@ -78,7 +78,9 @@ def draw(samples: Sequence[SampleRecord], strategies: Sequence[str], path: Path)
         slots[1].set_ylim(bottom=0)
         handles, names = slots[0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside right upper", fontsize=8.6)
-        figure.suptitle("Certainty as decoding goes on", x=0.01, ha="left", fontsize=13, weight="bold")
+        part = f" ({len(curves)} of {len(marks)} strategies)" if len(curves) < len(marks) else ""
+        title = f"Certainty as decoding goes on{part}"
+        figure.suptitle(title, x=0.01, ha="left", fontsize=13, weight="bold")
         data = pd.concat([frame.assign(strategy=spec) for spec, frame in curves.items()], ignore_index=True)
         return style.save(
             figure, path, data[["strategy", "share", "confidence", "tokens_a_forward", "samples"]]

@@ -26,9 +26,10 @@ class Label:
 
 
 def place(axes: Axes, labels: Sequence[Label], obstacles: Sequence[tuple[float, float]], size: float) -> None:
-    """Draw the labels greedily, each at the nearest free place around its point, with a hair line where far.
+    """Draw the labels greedily, each at the nearest free place around its point.
 
-    The figure's layout must be final: drawn once, without a layout engine that moves it again.
+    A hair line leads to the point from a text that is far from it or nearer to another. The figure's layout
+    must be final: drawn once, without a layout engine that moves it again.
 
     Args:
         obstacles: points (data coordinates) that no text may cover; the labels' own points belong to them.
@@ -58,7 +59,7 @@ def place(axes: Axes, labels: Sequence[Label], obstacles: Sequence[tuple[float, 
         box, offset, reach = _best(spot, extent.width, extent.height, inside, taken, scale)
         text.set_position(offset)
         taken.append(box)
-        if reach > _REACHES[1]:
+        if reach > _REACHES[1] or _distance(box, spot) > min(_distance(box, each) for each in centres):
             _leader(axes, label, box, spot)
 
 
@@ -86,6 +87,13 @@ def _overlap(a: Bbox, b: Bbox) -> float:
     width = min(a.x1, b.x1) - max(a.x0, b.x0)
     height = min(a.y1, b.y1) - max(a.y0, b.y0)
     return width * height if width > 0 and height > 0 else 0.0
+
+
+def _distance(box: Bbox, spot: np.ndarray) -> float:
+    """From a text's box to a point, in pixels."""
+    dx = max(box.x0 - spot[0], spot[0] - box.x1, 0.0)
+    dy = max(box.y0 - spot[1], spot[1] - box.y1, 0.0)
+    return float(np.hypot(dx, dy))
 
 
 def _outside(box: Bbox, inside: Bbox) -> float:

@@ -108,7 +108,7 @@ def _panel(
     _scales(slot, [*frame[axis.column], *published.get(axis.column, [])], axis)
     by_spec = frame.set_index("strategy")
     for members in families(list(frame["strategy"])).values():
-        line = by_spec.loc[members].sort_values(axis.column)
+        line = by_spec.loc[members].sort_values("nfe")  # as the setting goes; the clock may disorder it
         slot.plot(line[axis.column], line["accuracy"], color=marks[members[0]].colour, lw=1, ls=":", zorder=2)
     for spec, row in by_spec.iterrows():
         mark = marks[str(spec)]
@@ -188,8 +188,10 @@ def _legend(slot: Axes, marks: dict[str, Mark], axis: SpeedAxis, published: bool
     handles = [Line2D([], [], ls="", label=spec, **style.marker_style(mark)) for spec, mark in marks.items()]
     handles += [
         Line2D([], [], color="#8a8a8a", lw=1.1, label="Pareto frontier"),
-        Line2D([], [], color=MUTED, lw=0.9, marker="|", ls="", ms=11, label="95 % Wilson interval"),
+        Line2D([], [], color=MUTED, lw=0.9, marker="|", ls="", ms=11, label="95 % interval"),
     ]
+    if families(list(marks)):
+        handles.append(Line2D([], [], color=MUTED, lw=1, ls=":", label="settings of one strategy"))
     if axis.bounded and any(spec.startswith("oracle") for spec in marks):
         handles.append(Line2D([], [], color=MUTED, lw=0.9, ls=(0, (4, 3)), label="oracle's bound"))
     if published:

@@ -111,7 +111,7 @@ def _differences(
     protocol = protocol_of(config)
     if paper["protocol"] and protocol and paper["protocol"] != protocol:
         found.append(f"protocol: {paper['protocol']} there, {protocol} here")
-    for name in ("gen_length", "block_length"):
+    for name in ("gen_length", "block_length", "shots"):
         here = config.get(name)
         here = here.get(task) if isinstance(here, Mapping) else here
         if here is not None and pd.notna(paper[name]) and int(paper[name]) != here:

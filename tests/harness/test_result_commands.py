@@ -48,6 +48,18 @@ def test_compare_exits_1_beyond_a_limit(runs, capsys):
     assert main(["compare", *map(str, runs[::-1]), "--fail-on", "accuracy=0.03,nfe=0.05"]) == 0
 
 
+def test_compare_exits_1_where_a_strategy_fails_now(runs, tmp_path, capsys):
+    make_run(tmp_path / "failing", n=40, status="failed", correct=None)
+    lines = (runs[0] / "samples.jsonl").read_text().splitlines()
+    failed = (tmp_path / "failing" / "samples.jsonl").read_text().splitlines()
+    mixed = [good if '"fixed"' in good else bad for good, bad in zip(lines, failed, strict=False)]
+    (tmp_path / "failing" / "samples.jsonl").write_text("\n".join(mixed) + "\n")
+    limits = ["--fail-on", "accuracy=0.03"]
+    assert main(["compare", str(runs[0]), str(tmp_path / "failing"), *limits]) == 1
+    assert "problems failed in failing that a decoded" in capsys.readouterr().err
+    assert main(["compare", str(runs[0]), str(tmp_path / "failing")]) == 0
+
+
 def test_compare_refuses_other_settings_unless_forced(runs, tmp_path, capsys):
     other = make_run(tmp_path / "other", protocol_hash="xyz")
     assert main(["compare", str(runs[0]), str(other)]) == 2

@@ -5,11 +5,14 @@ import math
 
 import pytest
 
-from results.compare import broken_limits, compare_runs, only_in, parse_limits
+from results.compare import broken_limits, compare_runs, newly_failed, only_in, parse_limits
 from results.comparisons import WITHIN_NOISE, against_baseline, detectable
+from results.curves import families
 from results.errors import ResultsError
+from results.findings import find, notes
+from results.merge import merge_runs
 from results.metrics import to_frame
-from results.runs import load_run, merge_runs
+from results.runs import load_run
 from tests.results.conftest import SPECS, make_run, sample
 
 
@@ -135,6 +138,73 @@ def test_merged_runs_tell_clashing_strategies_apart(tmp_path):
     assert [part.name for part in merged.parts] == ["a", "b"]
     assert merged.vocab[3] == " 42"
     assert len(merge_runs([load_run(a), load_run(a)]).records) == 2 * len(load_run(a).records)
+
+
+def merged_of(tmp_path, first, second, **change):
+    """Findings of two merged runs of the given specs; `change` goes to the second's samples."""
+    n = change.pop("n", 10)
+    runs = [
+        load_run(make_run(tmp_path / "a", first)),
+        load_run(make_run(tmp_path / "b", second, n=n, **change)),
+    ]
+    return find(merge_runs(runs))
+
+
+def test_speed_ups_of_merged_runs_refer_to_their_own_runs_baseline(tmp_path):
+    """The second run's machine was ten times slower, which must not show."""
+    specs = {"fixed": (8, 0), "factor": (4, 1), "oracle": (2, 0)}
+    alone = find(load_run(make_run(tmp_path / "alone", specs))).summary.set_index(["strategy", "task"])
+    both = merged_of(tmp_path, SPECS, specs, latency_s=5.0)
+    found = both.summary.set_index(["strategy", "task"])
+    assert found.loc[("factor", "demo-math"), "speedup"] == pytest.approx(1.0)
+    assert found.loc[("factor", "demo-math"), "speedup_baseline"] == "fixed (b)"
+    assert found.loc[("confidence", "demo-math"), "speedup"] == pytest.approx(2.0)
+    shares = (found, alone)
+    assert len({each.loc[("factor", "demo-math"), "oracle_share"] for each in shares}) == 1
+    pairs = both.comparisons.set_index(["strategy", "task"])
+    assert pairs.loc[("factor", "demo-math"), "tps_ratio"] == pytest.approx(1.0)
+    assert ("fixed (b)", "demo-math") not in pairs.index
+
+
+def test_a_merged_run_without_a_baseline_meets_that_of_a_like_run_but_not_its_clock(tmp_path):
+    found = merged_of(tmp_path, SPECS, {"factor": (4, 3)})
+    row = found.comparisons.set_index(["strategy", "task"]).loc[("factor", "demo-math")]
+    assert (row["n"], row["lost"], row["nfe_ratio"]) == (10, 3, 0.5)
+    assert math.isnan(row["tps_ratio"])
+    assert math.isnan(found.summary.set_index(["strategy", "task"]).loc[("factor", "demo-math"), "speedup"])
+
+
+def test_merging_compares_nothing_that_compare_refuses(tmp_path):
+    found = merged_of(tmp_path, SPECS, {"factor": (4, 3)}, protocol_hash="xyz")
+    assert not found.comparisons["strategy"].str.startswith("factor").any()
+    assert set(found.summary["strategy"]) == {*SPECS, "factor (b)"}
+    said = " ".join(notes(found))
+    assert "b has other settings than a (protocol of demo-gsm8k" in said
+
+
+def test_a_curve_joins_no_points_of_other_problems(tmp_path):
+    found = merged_of(
+        tmp_path, SPECS, {"confidence:threshold=0.5": (2, 3), "confidence:threshold=0.7": (3, 3)}, n=4
+    )
+    joined = families(list(found.samples["strategy"]))
+    assert joined == {
+        "confidence:threshold=*": ["confidence:threshold=0.6", "confidence"],
+        "confidence:threshold=* (b)": ["confidence:threshold=0.5 (b)", "confidence:threshold=0.7 (b)"],
+    }
+
+
+def test_a_strategy_that_fails_in_the_second_run_is_named(tmp_path):
+    a = load_run(make_run(tmp_path / "a"))
+    records = [
+        dataclasses.replace(record, status="failed", correct=None)
+        if record.strategy == "confidence" and record.doc_id < 4
+        else record
+        for record in a.records
+    ]
+    b = dataclasses.replace(a, name="b", records=records)
+    sentence = "confidence on demo-math: 4 problems failed in b that a decoded"
+    assert sentence in newly_failed(a, b)
+    assert newly_failed(b, a) == []
 
 
 def test_unreadable_runs_are_named(tmp_path):

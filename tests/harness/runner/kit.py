@@ -21,6 +21,7 @@ class FakeTask:
     def __init__(self, name, protocol=None, **options):
         self.name, self.protocol_hash = name, f"hash-of-{protocol or 'fake'}"
         self.protocol = SimpleNamespace(name=protocol or "fake", hash=self.protocol_hash)
+        self.settings = SimpleNamespace(shots=0)
 
     def problems(self, limit=None, split="test"):
         return [
