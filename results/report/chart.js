@@ -2,8 +2,8 @@
 // The interactive trade-off: a chart a suite, error bars and frontier, strategies and suites to pick.
 
 const SPEEDS = {
-  tpf_eos: { title: "tokens per forward (TPF)", better: 1, show: (v) => number(v, 2) },
-  nfe: { title: "forwards a sample (NFE)", better: -1, show: number },
+  tpf_eos: { title: "tokens per forward (TPF)", better: 1, bounded: true, show: (v) => number(v, 2) },
+  nfe: { title: "forwards a sample (NFE)", better: -1, bounded: true, show: number },
   tps: { title: "tokens per second", better: 1, show: number },
   flops: { title: "estimated FLOPs a sample", better: -1, show: powers },
   query_tokens: { title: "recomputed columns a sample", better: -1, show: (v) => number(v, 0) },
@@ -116,6 +116,12 @@ function datasets(task, axis, points, frame) {
       borderColor: css("--muted"), pointRadius: 7, pointHitRadius: 10, showLine: false, clip: false,
     });
   }
+  for (const bound of SPEEDS[axis].bounded ? points.filter((point) => isBound(point.row.strategy)) : []) {
+    found.push({
+      label: "", data: [{ x: bound.x, y: frame.bottom }, { x: bound.x, y: frame.top }], showLine: true, pointRadius: 0, pointHitRadius: 0,
+      borderColor: css("--muted"), borderDash: [5, 4], borderWidth: 1, fill: false,
+    });
+  }
   found.push({
     label: "", data: frontierOf(points, better, frame), showLine: true, pointRadius: 0, pointHitRadius: 0, borderColor: css("--muted"),
     borderWidth: 1.2, fill: false, clip: 0,
@@ -180,6 +186,18 @@ function settings(task, axis) {
   };
 }
 
+/** What the marks that are no strategy's mean, or what to do where nothing is drawn. */
+function keyOf(axis) {
+  const drawn = taskEntries().filter(([task]) => chartState.tasks.has(task));
+  const points = drawn.flatMap(([task]) => pointsOf(task, axis));
+  const printed = drawn.flatMap(([task]) => publishedOf(task, axis));
+  if (!points.length && !printed.length) return "Nothing to draw: pick a suite above and a strategy below.";
+  const said = ["Bars: 95 % intervals. Grey steps: what no other strategy beats."];
+  if (SPEEDS[axis].bounded && points.some((point) => isBound(point.row.strategy))) said.push("Dashed: the oracle's bound.");
+  if (printed.length) said.push("Grey stars: published figures.");
+  return said.join(" ");
+}
+
 function drawCharts() {
   for (const chart of chartState.charts) chart.destroy();
   chartState.charts = [];
@@ -189,6 +207,7 @@ function drawCharts() {
     return { task, canvas, frame: make("div", { class: "plot" }, make("h3", {}, text), canvas) };
   });
   fill(byId("charts"), ...frames.map(({ frame }) => frame));
+  byId("chart-key").textContent = keyOf(axis);
   for (const { task, canvas } of frames) chartState.charts.push(new Chart(canvas, settings(task, axis)));
 }
 

@@ -177,8 +177,17 @@ def test_the_chart_follows_its_pickers(report, visit):
     assert page.evaluate(drawn) == 6
     page.click("#chart-strategies button:has-text('few-step')")
     assert page.evaluate(drawn) == 5
-    for axis in ("nfe", "tps", "flops"):
+    key = page.locator("#chart-key")
+    for axis, bounded in (("nfe", True), ("tps", False), ("flops", False)):
         page.select_option("#chart-axis", axis)
+        assert ("oracle's bound" in key.inner_text()) == bounded
+    pressed = page.locator("#chart-tasks button[aria-pressed=true]")
+    count = pressed.count()
+    for _ in range(count):
+        pressed.first.click()
+    assert "pick a suite" in key.inner_text()
+    for place in range(count):
+        page.locator("#chart-tasks button").nth(place).click()
     box = page.evaluate(
         "() => { const chart = chartState.charts[0]; const at = chart.getDatasetMeta(0).data[0];"
         " const frame = chart.canvas.getBoundingClientRect(); return [frame.x + at.x, frame.y + at.y]; }"
