@@ -21,6 +21,7 @@ COMPARE_DIFFERENT, COMPARE_MASKED_EQUAL = 1, 7
 DENIED = (
     *("fork", "vfork", "execve", "execveat", "socket", "ptrace", "process_vm_readv", "process_vm_writev"),
     *("pidfd_getfd", "kcmp"),
+    *("memfd_create", "memfd_secret", "shmget", "msgget", "semget"),  # memory that RLIMIT_AS does not count
     *(
         "mount",
         "umount2",

@@ -15,11 +15,16 @@ from harness.decoding.generation import Generation
 from harness.decoding.region import Region, read_region
 from harness.decoding.request import check_request
 from harness.decoding.sampling import row_noise, seeded
+from harness.errors import UserError
 from harness.models.allocator import keep_freed_memory
 from harness.models.packing import Packed, Segment, pack
 from harness.models.transformer import Denoiser
 from strategies import Proposal, Row, Strategy, Vocabulary
 
+NOT_A_NUMBER = (
+    "the model's predictions are not numbers (NaN): its weights are damaged, or overflow in this --dtype;"
+    " download it again or give --dtype float32"
+)
 Observer = Callable[[list[Row], Proposal, Tensor], None]
 
 
@@ -179,6 +184,8 @@ class Decoder:
         columns = region.columns
         place, offset = ((committed >= 0) & (columns < end[:, None])).nonzero()
         chosen, tokens = columns[place, offset], committed[place, offset]
+        if np.isnan(confidence[place, offset]).any():
+            raise UserError(NOT_A_NUMBER)
         self.canvas.commit(region.slots[place, 0], chosen, tokens, nfe[place], confidence[place, offset])
         pairs = list(zip((chosen - start[place]).tolist(), tokens.tolist(), strict=True))
         left = (region.eligible & (committed < 0) & (columns < block_end[:, None])).any(1).tolist()

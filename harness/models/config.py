@@ -82,10 +82,17 @@ class ModelConfig:
                 raise UserError(
                     f"{source}: the value read as {name}, {value!r}, is no whole number from 1 up"
                 )
+        if self.d_model % (2 * self.n_heads):
+            raise UserError(
+                f"{source}: d_model {self.d_model} over {self.n_heads} heads leaves no even width a head,"
+                " which rotary positions need"
+            )
         for name, ids in (("mask_token_id", (self.mask_id,)), ("eos_token_id", self.terminators)):
             for value in ids:
                 if type(value) is not int or value < 0:
                     raise UserError(f"{source}: {name} {value!r} is no token id")
+        if self.mask_id in self.terminators:
+            raise UserError(f"{source}: token {self.mask_id} is both mask_token_id and eos_token_id")
 
     @classmethod
     def from_dir(cls, directory: Path) -> ModelConfig:
@@ -107,12 +114,32 @@ def _terminators(raw: dict[str, Any]) -> tuple[int, ...]:
     return tuple(eos) if isinstance(eos, list) else (eos,)
 
 
-def _llada(raw: dict[str, Any], source: str) -> ModelConfig:
-    for key, supported in (("block_type", "llama"), ("layer_norm_type", "rms"), ("activation_type", "silu")):
-        if raw.get(key, supported) != supported:
+# What the releases have where a configuration could say otherwise.
+LLADA_FIXED = {
+    "block_type": "llama",
+    "layer_norm_type": "rms",
+    "activation_type": "silu",
+    "rope": True,
+    "alibi": False,
+    "attention_layer_norm": False,
+    "input_emb_norm": False,
+    "scale_logits": False,
+}
+DREAM_FIXED = {"hidden_act": "silu", "rope_scaling": None, "use_sliding_window": False, "use_mrope": False}
+
+
+def _check_fixed(raw: dict[str, Any], fixed: dict[str, Any], source: str) -> None:
+    """Raise UserError for an architecture that the releases do not have and the model does not compute."""
+    for key, supported in fixed.items():
+        value = raw.get(key, supported)
+        if value != supported and (value or supported):
             raise UserError(
-                f"{source}: {key} {raw[key]!r} is not supported, only {supported!r} (LLaDA's releases)"
+                f"{source}: {key} {value!r} is not supported, only {supported!r} (as in the releases)"
             )
+
+
+def _llada(raw: dict[str, Any], source: str) -> ModelConfig:
+    _check_fixed(raw, LLADA_FIXED, source)
     heads = raw["n_heads"]
     ends = _terminators(raw)
     return ModelConfig(
@@ -137,8 +164,7 @@ def _llada(raw: dict[str, Any], source: str) -> ModelConfig:
 
 
 def _dream(raw: dict[str, Any], source: str) -> ModelConfig:
-    if raw.get("rope_scaling"):
-        raise UserError(f"{source}: rope_scaling is not supported (Dream's releases have none)")
+    _check_fixed(raw, DREAM_FIXED, source)
     ends = _terminators(raw)
     return ModelConfig(
         family="dream",

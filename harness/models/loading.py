@@ -203,7 +203,7 @@ def tensor_files(path: Path) -> Iterator[tuple[str, Path]]:
     """Every tensor's name and file, file by file, of a single-file or sharded checkpoint."""
     if (path / INDEX).exists():
         listed = _read_json(path / INDEX).get("weight_map")
-        if not isinstance(listed, dict):
+        if not isinstance(listed, dict) or not all(isinstance(file, str) for file in listed.values()):
             raise UserError(f"{path / INDEX} has no weight_map; download it again")
         held = {file: _tensor_names(path / file) for file in sorted(set(listed.values()))}
         for name, file in sorted(listed.items(), key=lambda item: item[1]):

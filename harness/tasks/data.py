@@ -47,6 +47,8 @@ def read_jsonl(path: Path) -> list[tuple[int, Any]]:
             rows.append((number, json.loads(line)))
         except json.JSONDecodeError as error:
             raise UserError(f"{path}:{number}: not JSON ({error.msg} at column {error.colno})") from None
+        except RecursionError:
+            raise UserError(f"{path}:{number}: nested too deeply") from None
     return rows
 
 
@@ -64,6 +66,8 @@ def _local(definition: Definition, split: str, directory: Path) -> list[tuple[st
         where = f"{path}:{line}"
         if not isinstance(row, dict):
             raise UserError(f"{where}: not a JSON object")
+        if any("\ud800" <= sign <= "\udfff" for sign in json.dumps(row, ensure_ascii=False)):
+            raise UserError(f"{where}: holds half of a surrogate pair, which is no text")
         if split in definition.task_ids:
             low, high = definition.task_ids[split]
             number = row.get(ID_FIELD)

@@ -72,7 +72,8 @@ def sanitize(text: str, needed: Iterable[str] | None = None) -> str:
     what the entry point uses and drop the helper that HumanEval/50's tests call, so that it never passes.
     """
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\t", "    ").strip() + "\n"
-    tree = parses(text) or parses(longest_valid(text)) or ast.Module([], [])
+    source = text if parses(text) else longest_valid(text)
+    tree = parses(source) or ast.Module([], [])
     kept = [
         node
         for node in tree.body
@@ -81,7 +82,15 @@ def sanitize(text: str, needed: Iterable[str] | None = None) -> str:
     if needed is not None:
         reached = _reachable(needed, kept)
         kept = [n for n in kept if isinstance(n, (ast.Import, ast.ImportFrom)) or _defines(n) & reached]
-    return "\n".join(ast.unparse(node) for node in kept)
+    return "\n".join(_text_of(node, source) for node in kept)
+
+
+def _text_of(node: ast.stmt, source: str) -> str:
+    """A statement written anew, or as it stands in `source` where it is nested too deeply for that."""
+    try:
+        return ast.unparse(node)
+    except RecursionError:
+        return ast.get_source_segment(source, node) or ""
 
 
 def _defines(node: ast.stmt) -> set[str]:

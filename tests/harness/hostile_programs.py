@@ -54,6 +54,23 @@ while True:
     except MemoryError:
         pass
 """,
+    "memory that belongs to no address space": """
+import os
+held = [os.memfd_create(str(n)) for n in range(40)]
+for file in held:
+    os.write(file, bytes(10**6))
+"""
+    + GOOD,
+    "shared memory that outlives its use": """
+import ctypes
+c = ctypes.CDLL(None)
+held = [c.shmget(0, 2**24, 0o1600) for n in range(4)]
+for each in held:
+    if each < 0:
+        raise MemoryError
+    c.shmctl(each, 0, None)
+"""
+    + GOOD,
     "gigabytes of output": """
 while True:
     print('x' * 10**6)

@@ -1,5 +1,7 @@
 """The loop's edges: odd lengths, admission, cost accounting, the oracle, what cannot be decoded."""
 
+import copy
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -260,3 +262,11 @@ def test_what_cannot_be_decoded_is_said_before_anything_is(tiny_denoiser, strate
     with pytest.raises(error, match=says) as caught:
         decode(tiny_denoiser("llada"), prompts, strategy(spec), **request)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("spec", ["fixed", "confidence", "entropy+dual-cache"])
+def test_predictions_that_are_no_numbers_are_never_taken_for_an_answer(tiny_denoiser, strategy, spec):
+    damaged = copy.deepcopy(tiny_denoiser("llada"))
+    next(damaged.parameters()).data.fill_(math.nan)
+    with pytest.raises(UserError, match="not numbers"):
+        decode(damaged, [[1, 2], [3]], strategy(spec), gen_length=8, block_length=4)

@@ -59,8 +59,9 @@ def test_truncated_weights_are_named(tmp_path, keep):
 
 def test_damaged_index(tmp_path):
     write_checkpoint(tmp_path, shards=2)
-    (tmp_path / "model.safetensors.index.json").write_text("{}")
-    refused(tmp_path, "model.safetensors.index.json", "weight_map")
+    for content in ("{}", '{"weight_map": {"model.norm": 3}}'):
+        (tmp_path / "model.safetensors.index.json").write_text(content)
+        refused(tmp_path, "model.safetensors.index.json", "weight_map")
 
 
 def test_index_lists_what_a_shard_lacks(tmp_path):

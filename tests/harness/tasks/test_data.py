@@ -39,7 +39,9 @@ def test_the_training_file_is_needed_for_examples_alone(tmp_path):
     ("task", "name", "row", "said"),
     [
         ("gsm8k", "gsm8k_test", "{", "gsm8k_test.jsonl:2: not JSON"),
+        ("gsm8k", "gsm8k_test", "[" * 10**5, "gsm8k_test.jsonl:2: nested too deeply"),
         ("gsm8k", "gsm8k_test", [1], "gsm8k_test.jsonl:2: not a JSON object"),
+        ("gsm8k", "gsm8k_test", {"question": "\ud800", "answer": "#### 1"}, "half of a surrogate pair"),
         ("gsm8k", "gsm8k_test", {"question": "?"}, "gsm8k_test.jsonl:2: no field 'answer'"),
         ("gsm8k", "gsm8k_test", {"question": 1, "answer": "1"}, "field 'question' is not text"),
         ("math", "math_test", {"problem": "?", "solution": "7"}, "field 'solution' holds no \\boxed answer"),

@@ -113,3 +113,11 @@ def test_defined_names():
         "b",
     }
     assert defined("def (") == set()
+
+
+def test_code_nested_too_deeply_to_be_written_anew_stays_as_it_is():
+    """A model that repeats itself writes such; the others of its file must still be judged."""
+    deep = f"X = {'+'.join('1' * 800)}\n"
+    code = f"{deep}def f(x):\n    return x + X\n"
+    assert run(sanitize(code))["f"](2) == 802
+    assert sanitize(code, ["f"]).startswith("X = 1+1")
