@@ -82,7 +82,7 @@ def run(config: RunConfig, *, outputs: bool = True) -> Outcome:
         batch_size=batch_size,
         dtype=str(dtype).removeprefix("torch."),
         device=device.type,
-        model_files=fingerprints(config, model_dir, plan.strategies),
+        model_files=fingerprints(config.plugin, model_dir, plan.strategies),
         started=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     store = RunStore(config.output or default_output(config.model))

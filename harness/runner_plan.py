@@ -159,7 +159,7 @@ def _reason(strategy: Strategy, error: Exception) -> str:
     return str(error)
 
 
-def fingerprints(config: RunConfig, model_dir: Path, strategies: Iterable[Strategy]) -> dict[str, str]:
+def fingerprints(plugins: Iterable[str], model_dir: Path, strategies: Iterable[Strategy]) -> dict[str, str]:
     """A digest of every file that decides results: the model's, used adapters', filters', plug-ins."""
     files = {path.name: path for path in sorted(model_dir.glob("*.safetensors*")) if path.name != FILTER}
     for name in ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"):
@@ -179,7 +179,7 @@ def fingerprints(config: RunConfig, model_dir: Path, strategies: Iterable[Strate
             )
             for name in (ADAPTER_CONFIG, "adapter_model.safetensors") if folder else ():
                 files[f"{strategy.adapter}/{name}"] = folder / name  # type: ignore[operator]
-    for plugin in config.plugin:
+    for plugin in plugins:
         files[f"plugin {Path(plugin).name}"] = Path(plugin)
     return {name: _digest(path) for name, path in files.items() if path.is_file()}
 

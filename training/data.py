@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from collections import Counter
@@ -98,6 +99,12 @@ def described(source: str) -> str:
     return f"{source}, made by `{json.loads(record.read_text())['command']}`"
 
 
+def fingerprint(source: str) -> str | None:
+    """SHA-256 of a local source's content, so that a changed file is noticed; None for the hub's."""
+    path = Path(source) / TRAJECTORIES if Path(source).is_dir() else Path(source)
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+
+
 def _hub_records(source: str, path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     if source.count("/") != 1 or source.startswith((".", "/")) or path.suffix == ".jsonl":
         raise UserError(
@@ -187,6 +194,8 @@ def read_examples(
         example = parse_example(place, record, config, tokenizer)
         if not canvas.holds(example):
             left_out["too long"] += 1
+        elif canvas.end(example) > config.max_length:
+            left_out[f"beyond the model's context of {config.max_length}"] += 1
         elif example.response_ids[-1] not in config.terminators:
             left_out["unfinished (no end of text)"] += 1
         else:

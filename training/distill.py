@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import time
 from dataclasses import asdict
@@ -22,6 +23,14 @@ if TYPE_CHECKING:  # the command's help must not wait for transformers
     from training.settings import Settings
 
 
+POSITIVE = (
+    "per_device_train_batch_size",
+    "learning_rate",
+    "num_train_epochs",
+    "max_steps",
+    "gradient_accumulation_steps",
+    "logging_steps",
+)
 ROWS = 8  # TrainingArguments' own default of per_device_train_batch_size
 
 
@@ -75,7 +84,10 @@ def run(args: argparse.Namespace) -> int:
         decoding = Decoding(settings.evaluation, loaded, trainer, work)
         trainer.add_callback(decoding)
     began = time.perf_counter()
-    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    if resume and is_last(resume, arguments):
+        trainer.finish_from(resume)
+    else:
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     seconds = f"{time.perf_counter() - began:.0f}"
     (args.output / "README.md").unlink(missing_ok=True)  # peft would try to read a card of its own there
     trainer.save_model(str(args.output))
@@ -117,6 +129,7 @@ def check(args: argparse.Namespace, settings: Settings, given: dict[str, Any], c
     """
     import torch
 
+    from harness.models.adapters import CONFIG as ADAPTER_CONFIG
     from harness.models.catalog import locate
     from harness.models.loading import read_config
     from harness.models.tokenizer import load_tokenizer
@@ -126,10 +139,14 @@ def check(args: argparse.Namespace, settings: Settings, given: dict[str, Any], c
 
     if args.output.exists() and not args.output.is_dir():
         raise UserError(f"--output {args.output} is a file; the adapter needs a directory")
-    for name in ("per_device_train_batch_size", "learning_rate", "num_train_epochs"):
+    if (args.output / "README.md").exists() and not (args.output / ADAPTER_CONFIG).exists():
+        raise UserError(f"--output {args.output} holds a README.md and no adapter; choose another directory")
+    if not 0 <= args.seed < 2**32:
+        raise UserError(f"--seed {args.seed} must lie between 0 and 2**32 - 1")
+    for name in POSITIVE:
         value = as_number(given.get(name))
-        if value is not None and not value > 0:
-            raise UserError(f"{args.config}: training.{name} {value:g} must be above 0")
+        if value is not None and not 0 < value < math.inf and not (name == "max_steps" and value == -1):
+            raise UserError(f"{args.config}: training.{name} {value:g} must be above 0 and finite")
     if given.get("deepspeed") and find_spec("deepspeed") is None:
         raise UserError(f"{args.config}: training.deepspeed needs a package: pip install deepspeed")
     path = locate(args.model)
@@ -178,12 +195,15 @@ def continued(work: Path, args: argparse.Namespace, settings: Settings) -> Path 
 
     Raises UserError where `work` holds a run with other settings.
     """
+    from training.data import fingerprint
+
     record = work / "distill.json"
     now = json.loads(
         json.dumps(
             {
                 "model": args.model,
                 "data": args.data,
+                "content of --data": fingerprint(args.data),
                 "seed": args.seed,
                 "dtype": args.dtype,
                 "recipe": asdict(settings),
@@ -203,6 +223,12 @@ def continued(work: Path, args: argparse.Namespace, settings: Settings) -> Path 
     work.mkdir(parents=True, exist_ok=True)
     record.write_text(json.dumps(now, indent=1))
     return max(complete, key=lambda path: int(path.name.split("-")[1]), default=None)
+
+
+def is_last(checkpoint: Path, arguments: TrainingArguments) -> bool:
+    """Whether a checkpoint ends a run of `max_steps`, which the Trainer would continue by one more step."""
+    done = json.loads((checkpoint / "trainer_state.json").read_text())["global_step"]
+    return 0 < arguments.max_steps <= done
 
 
 def curve(history: list[dict[str, Any]], points: int = 8) -> list[dict[str, Any]]:

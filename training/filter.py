@@ -137,6 +137,8 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"--wrong-weight {args.wrong_weight} must be above 0 and finite")
     if not 0 <= args.seed < 2**63:
         raise UserError(f"--seed {args.seed} must lie between 0 and 2**63 - 1")
+    if args.output.exists() and not args.output.is_dir():
+        raise UserError(f"--output {args.output} is a file; the filter and its card need a directory")
     began = time.perf_counter()
     loaded = load_model(args.model, dtype=args.dtype, device=args.device)
     prompts, answers = read_answers(args.data, loaded.model, args.limit)

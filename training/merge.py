@@ -36,6 +36,8 @@ def run(args: argparse.Namespace) -> int:
     base = locate(args.model)
     if args.output.resolve() == base.resolve():
         raise UserError(f"--output {args.output} is the base model itself; choose another directory")
+    if (args.output / "config.json").exists():
+        raise UserError(f"--output {args.output} holds a model already; choose another directory")
     dtype = default_dtype(base) if args.dtype == "auto" else args.dtype
     loaded = load_model(args.model, dtype=dtype, device="cpu", adapter=args.adapter)
     save_model(loaded.model, json.loads((loaded.path / "config.json").read_text()), args.output)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType, UnionType
@@ -52,10 +53,10 @@ class Loss:
             raise UserError(f"objective {self.objective!r} is not one of {', '.join(OBJECTIVES)}")
         if self.block_length is not None and self.block_length < 1:
             raise UserError(f"block_length {self.block_length} must be at least 1")
-        if not 0 < self.ratio < 1 or self.temperature <= 0:
+        if not 0 < self.ratio < 1 or not 0 < self.temperature < math.inf:
             raise UserError("ratio must lie between 0 and 1, and temperature above 0")
-        if min(self.entropy_weight, self.consistency_weight) < 0:
-            raise UserError("entropy_weight and consistency_weight must not be below 0")
+        if not all(0 <= weight < math.inf for weight in (self.entropy_weight, self.consistency_weight)):
+            raise UserError("entropy_weight and consistency_weight must be finite and not below 0")
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections import defaultdict
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainerState, TrainingArguments
 
 from harness.errors import UserError
 from training.masking import RowRandom
@@ -77,6 +78,11 @@ class DistillTrainer(Trainer):
         for name, value in terms.items():
             self.terms[name].append(value)
         return (loss, terms) if return_outputs else loss
+
+    def finish_from(self, checkpoint: Path) -> None:
+        """Take a finished run's weights and log from its last checkpoint, in place of training."""
+        self._load_from_checkpoint(str(checkpoint))
+        self.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
 
     @contextmanager
     def teacher(self) -> Any:

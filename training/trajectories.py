@@ -63,7 +63,10 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Decode what is not decoded yet, then write the kept responses in the prompts' order."""
+    from harness.decoding.request import check_region
     from harness.models.loading import load_model
+    from harness.prepare import prepare
+    from harness.runner_plan import fingerprints
     from strategies import parse
     from training.problems import SplitTask
 
@@ -73,11 +76,19 @@ def run(args: argparse.Namespace) -> int:
     names = args.tasks.split(",") if args.tasks else []
     options = {"data_dir": args.data, "allow_unsandboxed": args.allow_unsandboxed}
     tasks = {name: SplitTask.of(name, args.split, args.limit, **options) for name in names}
-    done = open_output(args)
     loaded = load_model(args.model, dtype=args.dtype, device=args.device, adapter=strategy.adapter)
     prompts = list(prompts_of(args, tasks, loaded))
     if not prompts:
-        raise UserError(f"{args.questions or args.tasks}: there is nothing to decode")
+        raise UserError(f"{args.questions or args.tasks!r}: there is nothing to decode")
+    for lengths in {(prompt.gen_length, prompt.block_length) for prompt in prompts}:
+        check_region(prepare(strategy, loaded, *lengths), *lengths)
+    done = open_output(args, fingerprints((), loaded.path, [strategy]))
+    stale = [p for p in prompts if done.get(p.key, {}).get("prompt_ids", p.ids) != p.ids]
+    if stale:
+        raise UserError(
+            f"{args.output} answered another question {stale[0].doc_id} of {stale[0].task} than is asked now;"
+            " choose another --output"
+        )
     waiting = [prompt for prompt in prompts if prompt.key not in done]
     if done:
         print(f"{len(prompts) - len(waiting)} of {len(prompts)} prompts are decoded already", file=sys.stderr)
@@ -92,8 +103,10 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def open_output(args: argparse.Namespace) -> dict[tuple[str, int], dict[str, Any]]:
+def open_output(args: argparse.Namespace, files: dict[str, str]) -> dict[tuple[str, int], dict[str, Any]]:
     """The records decoded by an earlier run of the same command, by task and number.
+
+    files: digests of the model's files, which must be the same too.
 
     Raises UserError where the directory holds a run with other settings.
     """
@@ -107,11 +120,13 @@ def open_output(args: argparse.Namespace) -> dict[tuple[str, int], dict[str, Any
         "block_length",
         "dtype",
     )
-    now = {key: getattr(args, key) for key in keep}
+    now = {**{key: getattr(args, key) for key in keep}, "model files": files}
     record, decoded = args.output / SOURCE, args.output / DECODED
     if record.exists() and decoded.exists():
         before = json.loads(record.read_text())
         changed = [f"--{key.replace('_', '-')}" for key in keep if before.get(key) != now[key]]
+        if not changed and before.get("model files", files) != files:
+            changed = ["state of the model's files"]
         if changed:
             raise UserError(
                 f"{args.output} holds a run with another {', '.join(changed)}; choose another --output"

@@ -1,6 +1,7 @@
 """Distillation end to end on a tiny model: what it learns, what it writes, how it continues."""
 
 import json
+import math
 import random
 import shutil
 from pathlib import Path
@@ -134,6 +135,26 @@ def test_a_resumed_run_equals_an_undisturbed_one(tmp_path, base, data):
     assert all(torch.equal(whole[key], half[key]) for key in whole)
 
 
+def test_a_finished_run_of_max_steps_is_not_trained_further(tmp_path, base, data):
+    recipe = {**RECIPE["training"], "max_steps": 3}
+    distill(tmp_path, base, data, training=recipe)
+    first = load_file(tmp_path / "a" / "adapter_model.safetensors")
+    shutil.rmtree(tmp_path / "a")  # killed between its last checkpoint and the end
+    assert distill(tmp_path, base, data, training=recipe) == 0
+    again = load_file(tmp_path / "a" / "adapter_model.safetensors")
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert "| steps | 3 |" in (tmp_path / "a" / "README.md").read_text()
+
+
+def test_other_data_in_the_same_file_are_refused(tmp_path, base, data, capsys):
+    own = shutil.copy(data, tmp_path / "own.jsonl")
+    distill(tmp_path, base, own)
+    with (tmp_path / "own.jsonl").open("a") as file:
+        file.write(data.read_text().splitlines()[0] + "\n")
+    assert distill(tmp_path, base, own) == 2
+    assert "another content of --data" in capsys.readouterr().err
+
+
 def test_another_recipe_in_the_same_place_is_refused(tmp_path, base, data, capsys):
     distill(tmp_path, base, data, "a")
     assert distill(tmp_path, base, data, "a", lora={**RECIPE["lora"], "r": 2}) == 2
@@ -206,6 +227,7 @@ def test_every_target_must_exist_and_the_output_head_is_left_alone(denoiser):
         ("lora: {r: 1, alpha: 1, targets: [q]}\ndata: {length: 9}\nloss: {block_length: x}", "or null"),
         ("lora: {r: 1, alpha: 1, targets: [q]}\ndata: {length: 9}\nloss: {objective: x}", "objective 'x'"),
         ("lora: {r: 1, alpha: 1, targets: [q]}\ndata: {length: 9}\nloss: {entropy_weight: -1}", "below 0"),
+        ("lora: {r: 1, alpha: 1, targets: [q]}\ndata: {length: 9}\nloss: {entropy_weight: .nan}", "finite"),
     ],
 )
 def test_mistakes_in_a_recipe_are_named(tmp_path, text, message):
@@ -239,6 +261,8 @@ def test_a_target_that_matches_nothing_ends_the_command_before_it_trains(tmp_pat
     [
         ({"per_device_train_batch_size": 0}, "training.per_device_train_batch_size 0 must be above 0"),
         ({"learning_rate": -1}, "training.learning_rate -1 must be above 0"),
+        ({"learning_rate": math.inf}, "training.learning_rate inf must be above 0 and finite"),
+        ({"max_steps": -5}, "training.max_steps -5 must be above 0"),
         ({"num_train_epochs": 0}, "training.num_train_epochs 0 must be above 0"),
         ({"deepspeed": "zero2.json"}, "training.deepspeed needs a package: pip install deepspeed"),
     ],
@@ -255,6 +279,19 @@ def test_training_that_cannot_be_is_refused_before_the_weights_load(
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_rows_beyond_the_model_s_context_are_left_out(tmp_path, base, data, capsys):
+    assert distill(tmp_path, base, data, data={"response_length": 1000}) == 2
+    assert "128 beyond the model's context of" in capsys.readouterr().err
+
+
+def test_a_readme_that_is_no_adapter_s_card_is_not_replaced(tmp_path, base, data, capsys):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "README.md").write_text("mine")
+    assert distill(tmp_path, base, data) == 2
+    assert "holds a README.md and no adapter" in capsys.readouterr().err
+    assert (tmp_path / "a" / "README.md").read_text() == "mine"
 
 
 def test_an_adapter_needs_a_directory(tmp_path, base, data, capsys):

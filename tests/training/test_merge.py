@@ -48,6 +48,8 @@ def test_a_large_base_s_dtype_is_kept_and_the_base_itself_is_not_overwritten(
     arguments = ["--model", str(tmp_path / "base"), "--adapter", str(tmp_path / "tuned")]
     assert main(["merge", *arguments, "--output", str(tmp_path / "merged")]) == 0
     assert "bfloat16" in capsys.readouterr().out
+    assert main(["merge", *arguments, "--output", str(tmp_path / "merged")]) == 2
+    assert "holds a model already" in capsys.readouterr().err
     assert main(["merge", *arguments, "--output", str(tmp_path / "base")]) == 2
     assert "is the base model itself" in capsys.readouterr().err
     assert main(["merge", "--model", str(tmp_path / "base"), "--adapter", "absent", "--output", "x"]) == 2

@@ -1,10 +1,12 @@
 """The teacher's trajectories: what is kept, and that an interruption changes nothing."""
 
 import json
+import shutil
 
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file, save_file
 
 from harness.models.config import ModelConfig
 from harness.models.loading import load_model, save_model
@@ -54,6 +56,32 @@ def test_a_task_s_training_problems_are_decoded_in_their_order(tmp_path, model):
     assert [record["prompt_ids"] for record in records] == [encode_problem(p, loaded) for p in problems]
     assert all(len(record["response_ids"]) == len(record["commit_step"]) == 8 for record in records)
     assert all(record["nfe"] == 4 for record in records)
+
+
+def test_another_question_or_another_model_in_the_same_place_is_refused(tmp_path, model, capsys):
+    questions = tmp_path / "questions.jsonl"
+    questions.write_text('{"question": "What is 1 plus 1?"}\n')
+    copied = shutil.copytree(model, tmp_path / "model")
+    arguments = ["--questions", str(questions)]
+    assert make(copied, tmp_path / "out", *arguments) == 0
+    before = lines(tmp_path / "out")
+    questions.write_text('{"question": "What is 2 plus 2?"}\n')
+    assert make(copied, tmp_path / "out", *arguments) == 2
+    assert "answered another question 0" in capsys.readouterr().err
+    questions.write_text('{"question": "What is 1 plus 1?"}\n')
+    weights = load_file(copied / "model.safetensors")
+    save_file({name: tensor + 1 for name, tensor in weights.items()}, copied / "model.safetensors")
+    assert make(copied, tmp_path / "out", *arguments) == 2
+    assert "another state of the model's files" in capsys.readouterr().err
+    assert lines(tmp_path / "out") == before
+
+
+def test_lengths_that_cannot_be_leave_the_directory_to_the_mended_command(tmp_path, model, capsys):
+    arguments = ["--tasks", SUITE, "--limit", "1"]
+    assert make(model, tmp_path / "out", *arguments, "--block-length", "16") == 2
+    assert "block length 16 exceeds generation length 8" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert make(model, tmp_path / "out", *arguments) == 0
 
 
 def test_an_interrupted_run_continues_and_gives_the_same_file(tmp_path, model, capsys):
