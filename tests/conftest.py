@@ -1,9 +1,13 @@
 """What all tests share: the place of the shared reference data, its checkpoints, and a real tiny model."""
 
+import os
 from functools import cache
 from pathlib import Path
 
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores; said before torch is imported
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 
 from harness.models.config import ModelConfig

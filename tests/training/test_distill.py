@@ -83,10 +83,10 @@ def data(tmp_path_factory):
     return path
 
 
-def distill(tmp_path, base, data, name="a", recipe=RECIPE, **change):
+def distill(tmp_path, base, source, name="a", recipe=RECIPE, **change):
     config = tmp_path / f"{name}.yaml"
     config.write_text(yaml.safe_dump({**recipe, **change}))
-    arguments = ["--model", str(base), "--data", str(data), "--config", str(config)]
+    arguments = ["--model", str(base), "--data", str(source), "--config", str(config)]
     paths = ["--output", str(tmp_path / name), "--work", str(tmp_path / f"{name}-work")]
     return main(["distill", *arguments, *paths])
 
