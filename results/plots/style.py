@@ -71,8 +71,8 @@ class Mark:
 
 
 def rule_of(spec: str) -> str:
-    """The unmasking rule or preset that a spec begins with."""
-    return re.split(r"[:+@]", spec, maxsplit=1)[0]
+    """The unmasking rule or preset that a spec begins with; a merged run's name may follow it."""
+    return re.split(r"[:+@]| \(", spec, maxsplit=1)[0]
 
 
 def marks(strategies: Sequence[str]) -> dict[str, Mark]:

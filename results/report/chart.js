@@ -37,19 +37,29 @@ const errorBars = {
 
 const PUBLISHED = "M8 1l2 5 5 2-5 2-2 5-2-5-5-2 5-2z";
 
-/** A strategy's mark as Chart.js stamps it at each point. */
-function stamp(spec) {
+const MARK = 15; // pixels
+
+/** The strategies' marks and the published stars, drawn as paths so that they are sharp and of one size on any screen. */
+const chartMarks = {
+  id: "marks",
+  afterDatasetsDraw(chart) {
+    chart.data.datasets.forEach((dataset, i) => {
+      if (!dataset.mark) return;
+      for (const { x, y } of chart.getDatasetMeta(i).data) paint(chart.ctx, x, y, dataset.mark, dataset.borderColor);
+    });
+  },
+};
+
+function shapeOf(spec) {
   const { marker, fill: filled } = STRATEGY.get(spec);
-  return stampOf(SHAPES[marker] || SHAPES.o, colourOf(spec), filled);
+  return { outline: SHAPES[marker] || SHAPES.o, filled };
 }
 
-function stampOf(outline, colour, filled) {
-  const ratio = Math.max(1, window.devicePixelRatio || 1);
-  const size = 15;
-  const canvas = make("canvas", { width: Math.round(size * ratio), height: Math.round(size * ratio) });
-  const context = canvas.getContext("2d");
+function paint(context, x, y, { outline, filled }, colour) {
   const path = new Path2D(outline);
-  context.scale((size * ratio) / 16, (size * ratio) / 16);
+  context.save();
+  context.translate(x - MARK / 2, y - MARK / 2);
+  context.scale(MARK / 16, MARK / 16);
   context.lineWidth = 1.6;
   context.strokeStyle = colour;
   context.fillStyle = css("--card");
@@ -65,8 +75,7 @@ function stampOf(outline, colour, filled) {
   }
   if (filled === "full") context.fill(path);
   else context.stroke(path);
-  canvas.style.width = canvas.style.height = `${size}px`;
-  return canvas;
+  context.restore();
 }
 
 function pointsOf(task, axis) {
@@ -104,16 +113,21 @@ function frameOf(points) {
   return { left: low / room, right: high * room, bottom: Math.max(0, bottom), top: Math.min(100, top) };
 }
 
+// Chart.js finds what is pointed at; `chartMarks` draws it.
+const UNSEEN = {
+  pointBackgroundColor: "transparent", pointBorderColor: "transparent", pointHoverBackgroundColor: "transparent",
+  pointHoverBorderColor: "transparent", pointRadius: 7, pointHitRadius: 10, showLine: false, clip: false,
+};
+
 function datasets(task, axis, points, frame) {
   const better = SPEEDS[axis].better;
   const found = points.map((point) => ({
-    label: point.row.strategy, data: [point], pointStyle: stamp(point.row.strategy), borderColor: colourOf(point.row.strategy),
-    pointRadius: 7, pointHoverRadius: 9, pointHitRadius: 10, showLine: false, clip: false,
+    label: point.row.strategy, data: [point], mark: shapeOf(point.row.strategy), borderColor: colourOf(point.row.strategy), ...UNSEEN,
   }));
   for (const point of publishedOf(task, axis)) {
     found.push({
-      label: `${point.row.strategy} (published: ${point.row.source})`, data: [point], pointStyle: stampOf(PUBLISHED, css("--muted"), "none"),
-      borderColor: css("--muted"), pointRadius: 7, pointHitRadius: 10, showLine: false, clip: false,
+      label: `${point.row.strategy} (published: ${point.row.source})`, data: [point], mark: { outline: PUBLISHED, filled: "none" },
+      borderColor: css("--muted"), ...UNSEEN,
     });
   }
   for (const bound of SPEEDS[axis].bounded ? points.filter((point) => isBound(point.row.strategy)) : []) {
@@ -160,7 +174,7 @@ function settings(task, axis) {
   return {
     type: "scatter",
     data: { datasets: datasets(task, axis, points, frame) },
-    plugins: [errorBars],
+    plugins: [errorBars, chartMarks],
     options: {
       animation: false, responsive: true, maintainAspectRatio: false, layout: { padding: { top: 26, right: 8 } },
       interaction: { mode: "nearest", intersect: true },
