@@ -23,6 +23,14 @@ class UserError(Exception):
     """A mistake the user can correct; the command line prints it on one line and exits with status 2."""
 
 
+def check_text(text: str, where: str) -> None:
+    """Raise UserError, beginning with `where`, for half a surrogate pair: JSON can hold it, no file can."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{where} holds half of a surrogate pair, which is no text") from None
+
+
 def mendable(error: OSError) -> str | None:
     """One line for a file that the system refuses for a reason the user can mend, None for other errors."""
     advice = MENDABLE.get(error.errno or 0)

@@ -12,7 +12,7 @@ from typing import Any
 
 from harness.decoding import Generation, decode
 from harness.decoding.request import check_prompt
-from harness.errors import UserError
+from harness.errors import UserError, check_text
 from harness.models.loading import LoadedModel, load_model
 from harness.prepare import prepare, reference_strategy
 from strategies import Strategy, parse
@@ -79,8 +79,8 @@ def _prompt(line: bytes, where: str) -> Prompt:
         raise UserError(f'{where}: give either "prompt" or "prompt_ids"')
     if text is not None and not isinstance(text, str):
         raise UserError(f'{where}: "prompt" is not a string')
-    if text is not None and any("\ud800" <= sign <= "\udfff" for sign in text):
-        raise UserError(f'{where}: "prompt" holds half of a surrogate pair, which is no text')
+    if text is not None:
+        check_text(text, f'{where}: "prompt"')
     if ids is not None and not (
         isinstance(ids, list) and ids and all(type(token) is int and token >= 0 for token in ids)
     ):

@@ -16,9 +16,8 @@ from results.metrics import baseline_of, oracle_of, summarise, yardsticks
 
 AUP_ALPHA = 3.0
 AUP_DROP = 5.0
-_NUMBER = re.compile(
-    r"=[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?(?=[,+@]| \(|$)"
-)  # a merged run's name may follow
+# " (" begins a merged run's name.
+_NUMBER = re.compile(r"=[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?(?=[,+@]| \(|$)")
 
 Point = tuple[float, float]
 

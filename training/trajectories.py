@@ -64,6 +64,7 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Decode what is not decoded yet, then write the kept responses in the prompts' order."""
     from harness.decoding.request import check_region
+    from harness.models.catalog import locate
     from harness.models.loading import load_model
     from harness.prepare import prepare
     from harness.runner_plan import fingerprints
@@ -76,13 +77,14 @@ def run(args: argparse.Namespace) -> int:
     names = args.tasks.split(",") if args.tasks else []
     options = {"data_dir": args.data, "allow_unsandboxed": args.allow_unsandboxed}
     tasks = {name: SplitTask.of(name, args.split, args.limit, **options) for name in names}
+    settings = settled(args, fingerprints((), locate(args.model), [strategy]))
     loaded = load_model(args.model, dtype=args.dtype, device=args.device, adapter=strategy.adapter)
     prompts = list(prompts_of(args, tasks, loaded))
     if not prompts:
         raise UserError(f"{args.questions or args.tasks!r}: there is nothing to decode")
     for lengths in {(prompt.gen_length, prompt.block_length) for prompt in prompts}:
         check_region(prepare(strategy, loaded, *lengths), *lengths)
-    done = open_output(args, fingerprints((), loaded.path, [strategy]))
+    done = open_output(args, settings)
     stale = [p for p in prompts if done.get(p.key, {}).get("prompt_ids", p.ids) != p.ids]
     if stale:
         raise UserError(
@@ -103,12 +105,10 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def open_output(args: argparse.Namespace, files: dict[str, str]) -> dict[tuple[str, int], dict[str, Any]]:
-    """The records decoded by an earlier run of the same command, by task and number.
+def settled(args: argparse.Namespace, files: dict[str, str]) -> dict[str, Any]:
+    """What decides the responses: the settings and the digests of the model's files.
 
-    files: digests of the model's files, which must be the same too.
-
-    Raises UserError where the directory holds a run with other settings.
+    Raises UserError where the output directory holds a run with others, before any weights are loaded.
     """
     keep = (
         "model",
@@ -131,8 +131,17 @@ def open_output(args: argparse.Namespace, files: dict[str, str]) -> dict[tuple[s
             raise UserError(
                 f"{args.output} holds a run with another {', '.join(changed)}; choose another --output"
             )
+    return now
+
+
+def open_output(args: argparse.Namespace, settings: dict[str, Any]) -> dict[tuple[str, int], dict[str, Any]]:
+    """Make the directory, write its settings; the records of an earlier run of the same, by task and number.
+
+    Raises UserError for a line that is no record.
+    """
     args.output.mkdir(parents=True, exist_ok=True)
-    record.write_text(json.dumps({**now, "command": args.typed}, indent=1))
+    decoded = args.output / DECODED
+    (args.output / SOURCE).write_text(json.dumps({**settings, "command": args.typed}, indent=1))
     if not decoded.exists():
         return {}
     lines = decoded.read_text(encoding="utf-8").split("\n")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from harness.errors import UserError
+from harness.errors import UserError, check_text
 from harness.tasks.base import Doc
 from harness.tasks.lmeval import Definition
 
@@ -66,8 +66,7 @@ def _local(definition: Definition, split: str, directory: Path) -> list[tuple[st
         where = f"{path}:{line}"
         if not isinstance(row, dict):
             raise UserError(f"{where}: not a JSON object")
-        if any("\ud800" <= sign <= "\udfff" for sign in json.dumps(row, ensure_ascii=False)):
-            raise UserError(f"{where}: holds half of a surrogate pair, which is no text")
+        check_text(json.dumps(row, ensure_ascii=False), f"{where}:")
         if split in definition.task_ids:
             low, high = definition.task_ids[split]
             number = row.get(ID_FIELD)
