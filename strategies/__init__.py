@@ -2,12 +2,14 @@
 
 from strategies.base import CacheRule, Row, StopRule, Strategy, UnmaskRule
 from strategies.errors import SpecError
-from strategies.proposal import Proposal, Vocabulary
+from strategies.predictions import Predictions, Vocabulary
+from strategies.proposal import Proposal
 from strategies.registry import ALL, parse, register, resolve
 
 __all__ = [
     "ALL",
     "CacheRule",
+    "Predictions",
     "Proposal",
     "Row",
     "SpecError",

@@ -1,6 +1,6 @@
 """The nouns of a strategy: the row being decoded and the three rules that act on it.
 
-Shapes: B rows still decoding, W columns of the widest region read, N positions read in all, V vocabulary.
+Rules see and return numpy arrays. Shapes: B rows still decoding, W columns of the widest region read.
 """
 
 from __future__ import annotations
@@ -8,11 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from strategies.errors import SpecError
-from strategies.proposal import Proposal, Vocabulary
+from strategies.predictions import Vocabulary
+from strategies.proposal import Proposal
 
 
 @dataclass
@@ -46,6 +46,9 @@ class UnmaskRule:
     """Which masked positions of the active block to commit at a forward: a `score` and an `admit`.
 
     reads_block: the rule also looks at the block's committed positions.
+    needs_reference: what it commits are the tokens of another decode (the oracle).
+    measures: what it asks of a proposal besides tokens and confidences ("entropy", "margin", "best",
+    "uniform"), so that it all comes from the device at once; whatever is not named costs a copy of its own.
     whole_region: the generation region is one block, whatever the block length (Dream's schedule).
     patient: a forward may commit nothing (the schedule says when); every other rule commits its best.
     random: the rule draws from the samples' generators.
@@ -53,6 +56,10 @@ class UnmaskRule:
 
     reads_block: ClassVar[bool] = False
     needs_reference: ClassVar[bool] = False
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        return ()
 
     @property
     def whole_region(self) -> bool:
@@ -77,29 +84,29 @@ class UnmaskRule:
         """Tokens whose predictions have confidence 0."""
         return ()
 
-    def choose(self, best: Tensor, p: Proposal) -> Tensor:
-        """[N] the tokens to commit, given the model's own predictions `best` [N]."""
-        return best
-
-    def score(self, p: Proposal) -> Tensor:
+    def score(self, p: Proposal) -> np.ndarray:
         """[B, W], higher commits sooner."""
         return p.confidence
 
-    def admit(self, p: Proposal, score: Tensor) -> Tensor:
+    def admit(self, p: Proposal, score: np.ndarray) -> np.ndarray:
         """[B, W] bool; `score` is -inf where a position is not eligible."""
         raise SpecError(f"{type(self).__name__} defines no admit()")
 
-    def vouched(self, p: Proposal) -> Tensor | None:
+    def vouched(self, p: Proposal) -> np.ndarray | None:
         """[B, W] bool, positions the rule believes final (Learn2PD's filter), None where it has no say."""
         return None
 
-    def transfer_index(self, p: Proposal) -> Tensor:
+    def transfer_index(self, p: Proposal) -> np.ndarray:
         """[B, W] bool, positions to commit: the best eligible one always, so every forward makes progress."""
-        score = self.score(p).masked_fill(~p.eligible, -torch.inf)
-        admitted = self.admit(p, score) & p.eligible
-        if self.patient:
-            return admitted
-        return admitted.scatter(1, score.argmax(1, keepdim=True), p.eligible.any(1, keepdim=True))
+        score = np.where(p.eligible, self.score(p), -np.inf)
+        admitted = np.asarray(self.admit(p, score)) & p.eligible
+        if not self.patient:
+            rows, best = np.arange(len(score)), score.argmax(1)
+            lost = ~p.eligible[rows, best]  # a rule may score even eligible positions -inf
+            if lost.any():
+                best[lost] = p.eligible[lost].argmax(1)
+            admitted[rows, best] = p.eligible[rows, best]
+        return admitted
 
 
 class CacheRule(Protocol):
@@ -116,7 +123,7 @@ class CacheRule(Protocol):
         """First and one past the last column to recompute for `row`."""
         ...
 
-    def transfer(self, p: Proposal, transfer: Tensor) -> Tensor:
+    def transfer(self, p: Proposal, transfer: np.ndarray) -> np.ndarray:
         """[B, W] the rule's choice, or what the cache's published variant commits in its place."""
         ...
 
@@ -130,7 +137,7 @@ class StopRule(Protocol):
     @property
     def reads_tail(self) -> bool: ...
 
-    def cut(self, p: Proposal, transfer: Tensor, vouched: Tensor | None) -> Tensor | None:
+    def cut(self, p: Proposal, transfer: np.ndarray, vouched: np.ndarray | None) -> np.ndarray | None:
         """[B] columns of the region to keep (gen_length: no cut), None where the rule never cuts."""
         ...
 

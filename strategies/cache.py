@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from strategies.base import Row
 from strategies.proposal import Proposal
@@ -23,7 +22,7 @@ class NoCache:
     def span(self, row: Row) -> tuple[int, int]:
         return 0, row.end
 
-    def transfer(self, p: Proposal, transfer: Tensor) -> Tensor:
+    def transfer(self, p: Proposal, transfer: np.ndarray) -> np.ndarray:
         return transfer
 
 
@@ -43,11 +42,11 @@ class _BlockCache:
     def keeps_cut(self) -> bool:
         return False
 
-    def transfer(self, p: Proposal, transfer: Tensor) -> Tensor:
+    def transfer(self, p: Proposal, transfer: np.ndarray) -> np.ndarray:
         if self.refresh == "rule":
             return transfer
-        first = torch.arange(transfer.shape[1], device=transfer.device) == 0
-        return torch.where(p.step == 0, first & p.eligible, transfer)
+        first = np.arange(transfer.shape[1]) == 0
+        return np.where(p.step == 0, first & p.eligible, transfer)
 
 
 @dataclass(frozen=True)

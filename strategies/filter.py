@@ -50,7 +50,7 @@ def save_filter(network: FilterNet, path: Path) -> None:
 
 
 @lru_cache(maxsize=8)
-def load_filter(path: str, device: str = "cpu") -> FilterNet:
+def load_filter(path: str) -> FilterNet:
     """Read a filter file. Raises SpecError where it is missing or not a filter."""
     try:
         with safe_open(path, "pt") as file:
@@ -67,4 +67,4 @@ def load_filter(path: str, device: str = "cpu") -> FilterNet:
         raise SpecError(
             f"{path} is not a Learn2PD filter (linear1, linear2 in safetensors): {reason}"
         ) from error
-    return network.requires_grad_(False).to(device)
+    return network.requires_grad_(False)

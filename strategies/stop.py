@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from strategies.proposal import Proposal
 from strategies.values import choice
@@ -19,7 +18,7 @@ class FullLength:
     def reads_tail(self) -> bool:
         return False
 
-    def cut(self, p: Proposal, transfer: Tensor, vouched: Tensor | None) -> Tensor | None:
+    def cut(self, p: Proposal, transfer: np.ndarray, vouched: np.ndarray | None) -> np.ndarray | None:
         return None
 
 
@@ -39,18 +38,18 @@ class EndOfTextPrediction:
     def reads_tail(self) -> bool:
         return self.trigger == "predicted"
 
-    def cut(self, p: Proposal, transfer: Tensor, vouched: Tensor | None) -> Tensor | None:
+    def cut(self, p: Proposal, transfer: np.ndarray, vouched: np.ndarray | None) -> np.ndarray | None:
         ends = (p.tokens == p.vocabulary.terminators[0]) & p.masked
         if self.trigger == "committed":
             return keep_through(ends & transfer, p.gen_length)
-        surest = torch.where(ends, p.confidence, -1.0).argmax(1) + 1
-        keep = torch.where(ends.any(1), surest, p.gen_length)
+        surest = np.where(ends, p.confidence, -1.0).argmax(1) + 1
+        keep = np.where(ends.any(1), surest, p.gen_length)
         if vouched is None:
             return keep
         sure = ends & vouched
-        return torch.where(sure.any(1), keep_through(sure, p.gen_length), keep)
+        return np.where(sure.any(1), keep_through(sure, p.gen_length), keep)
 
 
-def keep_through(ends: Tensor, otherwise: int) -> Tensor:
+def keep_through(ends: np.ndarray, otherwise: int) -> np.ndarray:
     """[B] columns up to and including the first True of each row, `otherwise` where there is none."""
-    return torch.where(ends.any(1), ends.long().argmax(1) + 1, otherwise)
+    return np.where(ends.any(1), ends.argmax(1) + 1, otherwise)

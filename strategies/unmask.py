@@ -5,32 +5,38 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
-from torch import Tensor
 
 from strategies.base import UnmaskRule
 from strategies.errors import SpecError
 from strategies.filter import FilterNet, load_filter
-from strategies.proposal import Proposal, Vocabulary
+from strategies.predictions import Vocabulary
+from strategies.proposal import Proposal
 from strategies.values import Steps, choice, number
 
 
-def rank(score: Tensor) -> Tensor:
+def descending(score: np.ndarray) -> np.ndarray:
+    """[B, W] positions of each row by descending score, of equals the first one first."""
+    return (-score).argsort(1, kind="stable")
+
+
+def rank(score: np.ndarray) -> np.ndarray:
     """[B, W] place of each position in its row by descending score, from 0."""
-    return score.argsort(dim=1, descending=True, stable=True).argsort(1)
+    return descending(score).argsort(1)
 
 
-def block_steps(p: Proposal, steps: int) -> Tensor:
+def block_steps(p: Proposal, steps: int) -> np.ndarray:
     """[B, 1] forwards the schedule gives the active block, in proportion to its nominal width.
 
     Equal to steps / blocks where that divides; otherwise the blocks' shares still sum to `steps`.
     """
     before = steps * p.offset // p.gen_length
     through = steps * (p.offset + p.width) // p.gen_length
-    return (through - before).clamp_min(1)
+    return np.maximum(through - before, 1)
 
 
-def quota(p: Proposal, steps: int) -> Tensor:
+def quota(p: Proposal, steps: int) -> np.ndarray:
     """[B, 1] LLaDA's uniform schedule: the block's masks over its forwards, the remainder in the first ones.
 
     Counted from the masks the block held when entered, so that a cut or a learned rule, which take
@@ -40,19 +46,16 @@ def quota(p: Proposal, steps: int) -> Tensor:
     return p.entered // forwards + (p.step < p.entered % forwards)
 
 
-def dream_quota(p: Proposal, forwards: Tensor) -> Tensor:
+def dream_quota(p: Proposal, forwards: np.ndarray) -> np.ndarray:
     """[B, 1] Dream's time grid t = linspace(1, 1e-3): int(masks * (1 - s / t)), everything at the last step.
 
-    In float32 like the reference, whose rounding decides the truncation (golden quirk 26).
+    In torch's float32 like the reference, whose rounding decides the truncation (golden quirk 26).
     """
-    left = p.eligible.sum(1, keepdim=True)
-    counts = torch.empty_like(left)
-    for row, (total, step) in enumerate(
-        zip(forwards.flatten().tolist(), p.step.flatten().tolist(), strict=True)
-    ):
-        grid = torch.linspace(1, 1e-3, total + 1, device=left.device)
-        share = (1 - grid[step + 1] / grid[step]) if step < total - 1 else grid.new_ones(())
-        counts[row] = (left[row].float() * share).long()
+    counts = p.eligible.sum(1, keepdims=True)
+    for row, (total, step) in enumerate(zip(forwards[:, 0].tolist(), p.step[:, 0].tolist(), strict=True)):
+        if step < total - 1:
+            grid = torch.linspace(1, 1e-3, total + 1)
+            counts[row] = int(float(counts[row, 0]) * (1 - grid[step + 1] / grid[step]))
     return counts
 
 
@@ -77,6 +80,10 @@ class FixedSteps(UnmaskRule):
         return self.schedule == "dream"
 
     @property
+    def measures(self) -> tuple[str, ...]:
+        return {"low-confidence": (), "random": ("uniform",)}.get(self.remasking, (self.remasking,))
+
+    @property
     def patient(self) -> bool:
         return self.schedule != "uniform"
 
@@ -95,14 +102,14 @@ class FixedSteps(UnmaskRule):
     def muted(self, vocabulary: Vocabulary) -> tuple[int, ...]:
         return vocabulary.terminators if self.eos == "last" else ()
 
-    def score(self, p: Proposal) -> Tensor:
+    def score(self, p: Proposal) -> np.ndarray:
         if self.remasking == "random":
             return p.uniform
         if self.remasking == "margin":
             return p.margin
         return -p.entropy if self.remasking == "entropy" else p.confidence
 
-    def admit(self, p: Proposal, score: Tensor) -> Tensor:
+    def admit(self, p: Proposal, score: np.ndarray) -> np.ndarray:
         steps = self.steps.count(p.gen_length) if self.steps else p.gen_length
         if self.schedule == "uniform":
             return rank(score) < quota(p, steps)
@@ -124,7 +131,7 @@ class Confidence(UnmaskRule):
 
     threshold: float = number(0.9, above=0.0, most=1.0)
 
-    def admit(self, p: Proposal, score: Tensor) -> Tensor:
+    def admit(self, p: Proposal, score: np.ndarray) -> np.ndarray:
         return score >= self.threshold
 
 
@@ -139,16 +146,18 @@ class Factor(UnmaskRule):
     factor: float = number(1.0, above=0.0)
     variant: str = choice("published", "fast-dllm")
 
-    def admit(self, p: Proposal, score: Tensor) -> Tensor:
-        ranked, order = score.sort(dim=1, descending=True, stable=True)
-        n = torch.arange(1, score.shape[1] + 1, device=score.device)
-        fits = ranked >= 1 - self.factor / (n + 1)
+    def admit(self, p: Proposal, score: np.ndarray) -> np.ndarray:
+        order = descending(score)
+        n = np.arange(1, score.shape[1] + 1)
+        fits = np.take_along_axis(score, order, 1) >= 1 - self.factor / (n + 1)
         fits[:, 0] = True
-        run = fits.cumprod(1).bool()
+        run = np.logical_and.accumulate(fits, 1)
         if self.variant == "fast-dllm":
-            last = n == p.eligible.sum(1, keepdim=True)
-            run = run | (last & run.roll(1, 1))
-        return torch.zeros_like(run).scatter(1, order, run)
+            last = n == p.eligible.sum(1, keepdims=True)
+            run = run | (last & np.roll(run, 1, 1))
+        admitted = np.zeros_like(run)
+        np.put_along_axis(admitted, order, run, 1)
+        return admitted
 
 
 @dataclass(frozen=True)
@@ -157,10 +166,14 @@ class Entropy(UnmaskRule):
 
     threshold: float = number(0.5, least=0.0)
 
-    def score(self, p: Proposal) -> Tensor:
+    @property
+    def measures(self) -> tuple[str, ...]:
+        return ("entropy",)
+
+    def score(self, p: Proposal) -> np.ndarray:
         return -p.entropy
 
-    def admit(self, p: Proposal, score: Tensor) -> Tensor:
+    def admit(self, p: Proposal, score: np.ndarray) -> np.ndarray:
         return score >= -self.threshold
 
 
@@ -185,22 +198,22 @@ class LearnedFilter(UnmaskRule):
                 "learn2pd needs a filter, and the model has no filter.safetensors; give filter=PATH"
             )
         check_steps(self.steps, gen_length, -(-gen_length // block_length))
-        self.network("cpu").check_block(block_length, self.filter)
+        self.network().check_block(block_length, self.filter)
 
-    def network(self, device: torch.device | str) -> FilterNet:
+    def network(self) -> FilterNet:
         assert self.filter is not None
-        return load_filter(self.filter, str(device))
+        return load_filter(self.filter)
 
-    def vouched(self, p: Proposal) -> Tensor:
-        network = self.network(p.logits.device)
+    def vouched(self, p: Proposal) -> np.ndarray:
+        network = self.network()
         block = min(network.width, p.eligible.shape[1])
-        column = torch.arange(block, device=p.logits.device)
-        inside = torch.where(column < p.width, p.confidence[:, :block], 0.0)
-        accept = torch.zeros_like(p.eligible)
-        accept[:, :block] = network(inside.float()).sigmoid() > self.threshold
+        inside = np.where(np.arange(block) < p.width, p.confidence[:, :block], 0.0)
+        accept = np.zeros_like(p.eligible)
+        sigmoid = network(torch.from_numpy(inside).float()).sigmoid()
+        accept[:, :block] = (sigmoid > self.threshold).numpy()
         return accept & p.eligible
 
-    def admit(self, p: Proposal, score: Tensor) -> Tensor:
+    def admit(self, p: Proposal, score: np.ndarray) -> np.ndarray:
         steps = self.steps.count(p.gen_length) if self.steps else p.gen_length
         accepted = p.vouched
         assert accepted is not None
@@ -220,9 +233,9 @@ class Oracle(UnmaskRule):
 
     needs_reference: ClassVar[bool] = True
 
-    def choose(self, best: Tensor, p: Proposal) -> Tensor:
-        assert p.references is not None
-        return p.references.flatten()[p.index]
+    @property
+    def measures(self) -> tuple[str, ...]:
+        return ("best",)
 
-    def admit(self, p: Proposal, score: Tensor) -> Tensor:
-        return p.tokens == p.spread(p.best, -1)
+    def admit(self, p: Proposal, score: np.ndarray) -> np.ndarray:
+        return p.tokens == p.best

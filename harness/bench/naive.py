@@ -201,8 +201,8 @@ def quota(rule: FixedSteps | LearnedFilter, entered: int, step: int, fraction: t
 
 def vouched(rule: LearnedFilter, guess: Guess, masked: Tensor, width: int) -> set[int]:
     """Columns that the filter accepts."""
-    network = rule.network(masked.device)
-    inputs = torch.zeros(1, network.width, device=masked.device)
+    network = rule.network()
+    inputs = torch.zeros(1, network.width)
     inputs[:, : masked.shape[1]] = guess.confidence[:, : masked.shape[1]].float()
     accept = network(inputs)[0].sigmoid() > rule.threshold
     return {i for i in range(masked.shape[1]) if bool(masked[0, i]) and i < width and bool(accept[i])}

@@ -126,6 +126,7 @@ class Bench:
             raise UserError("--only memory measures one strategy at one batch size; give one of each")
         strategy, batch = self.strategies[0], self.batch_sizes[0]
         prompts = self.workload.prompts[:batch]
+        gauge.restart()
         throughput(self.workload, prompts, strategy, batch, 1)
         length = max(map(len, prompts)) + self.workload.gen_length
         width = self.workload.gen_length if strategy.unmask.whole_region else self.workload.block_length

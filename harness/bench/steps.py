@@ -18,7 +18,7 @@ from harness.bench.workload import Workload
 from harness.decoding.loop import Decoder, Region, drive
 from harness.models.attention import Group
 from harness.models.packing import Packed, Segment
-from strategies import Row, Strategy
+from strategies import Proposal, Row, Strategy
 
 REPLAYED = 12  # forwards replayed on their own, spread over the decode
 
@@ -42,7 +42,7 @@ class TimedDecoder(Decoder):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.steps: list[Step] = []
-        self.packed: list[Packed] = []
+        self.packs: list[list[Packed]] = []
         self._segments: list[Segment] = []
 
     def step(self) -> None:
@@ -58,8 +58,8 @@ class TimedDecoder(Decoder):
                 self._seconds["forward"],
                 self._seconds["selection"],
                 self._window,
-                len(self.packed[-1].tokens),
-                sum(map(pairs, self.packed[-1].every)),
+                sum(len(part.tokens) for part in self.packs[-1]),
+                sum(pairs(group) for part in self.packs[-1] for group in part.every),
             )
         )
 
@@ -67,22 +67,22 @@ class TimedDecoder(Decoder):
         self._segments.append(super()._segment(row))
         return self._segments[-1]
 
-    def _forward(self, packed: Packed) -> Tensor:
-        self.packed.append(packed)
+    def _forward(self, packs: list[Packed]) -> Tensor:
+        self.packs.append(packs)
         began = now(self.model.device)
-        logits = super()._forward(packed)
+        logits = super()._forward(packs)
         self._seconds = {"forward": now(self.model.device) - began}
         return logits
 
     def replay(self, i: int) -> Tensor:
         """The forward of step `i` alone, on what the store holds now."""
-        return super()._forward(self.packed[i])
+        return super()._forward(self.packs[i])
 
     def _choose(
-        self, rows: list[Row], logits: Tensor, region: Region, extras: list[Tensor]
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        self, rows: list[Row], logits: Tensor, region: Region, references: list[Tensor]
+    ) -> tuple[Proposal, np.ndarray, np.ndarray | None]:
         began = now(self.model.device)
-        chosen = super()._choose(rows, logits, region, extras)
+        chosen = super()._choose(rows, logits, region, references)
         self._seconds["selection"] = now(self.model.device) - began
         self._window = window(self._segments, region.counts, self.kv is not None)
         return chosen

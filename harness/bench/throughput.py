@@ -106,20 +106,23 @@ class Memory:
 
 
 class Gauge:
-    """The peak of memory since it was made: the allocator's own on a GPU, the resident set's on a CPU."""
+    """The peak of memory above what was held when it was made: the allocator's own on a GPU, the resident
+    set's on a CPU."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
-            self.before = 0
-        else:
-            self.before = _status("VmRSS")
-            if CLEAR.exists():
-                CLEAR.write_text(RESET_PEAK)
+        self.before = 0 if device.type == "cuda" else _status("VmRSS")
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget the peak so far: of loading a model, or of measuring the machine."""
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        elif CLEAR.exists():
+            CLEAR.write_text(RESET_PEAK)
 
     def peak(self) -> int:
-        """Bytes above what was held before."""
+        """Bytes at the peak since then, above what was held before."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device)
         return _status("VmHWM") - self.before

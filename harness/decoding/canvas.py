@@ -20,8 +20,6 @@ class Canvas:
 
     tokens: np.ndarray  # int64
     masked: np.ndarray  # bool, still to be decoded
-    commit_step: np.ndarray  # int64, the row's NFE at commit; 0 in the prompt
-    confidence: np.ndarray  # float64, the token's probability at commit
     references: np.ndarray  # int64, another decode's tokens (oracle)
 
     @classmethod
@@ -30,8 +28,6 @@ class Canvas:
         return cls(
             tokens=np.zeros(shape, np.int64),
             masked=np.zeros(shape, bool),
-            commit_step=np.zeros(shape, np.int64),
-            confidence=np.zeros(shape),
             references=np.zeros(shape, np.int64),
         )
 
@@ -44,27 +40,41 @@ class Canvas:
         self.tokens[slot, start:end] = mask_id
         self.masked[slot] = False
         self.masked[slot, start:end] = True
-        self.commit_step[slot] = 0
-        self.confidence[slot] = 0.0
         self.references[slot, start : start + len(reference)] = reference
 
-    def commit(
-        self, slots: np.ndarray, columns: np.ndarray, tokens: np.ndarray, nfe: np.ndarray, p: np.ndarray
-    ) -> None:
+    def commit(self, slots: np.ndarray, columns: np.ndarray, tokens: np.ndarray) -> None:
         """Write committed tokens, each array [n]."""
         self.tokens[slots, columns] = tokens
         self.masked[slots, columns] = False
-        self.commit_step[slots, columns] = nfe
-        self.confidence[slots, columns] = p
 
 
 @dataclass
 class Trace:
-    """What a row's forwards did, in order."""
+    """What a row's forwards did, in order.
 
-    events: list[list[tuple[int, int]]] = field(default_factory=list)
+    commits: of each forward the columns it committed, their tokens and their probabilities, [n] each.
+    """
+
+    commits: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=list)
     refresh_steps: list[int] = field(default_factory=list)
     seconds: float = 0.0
+
+    def events(self, start: int) -> list[list[tuple[int, int]]]:
+        """Of each forward the (position, token) pairs it committed, positions counted from `start`."""
+        return [
+            list(zip((columns - start).tolist(), tokens.tolist(), strict=True))
+            for columns, tokens, _ in self.commits
+        ]
+
+    def by_column(self, start: int, end: int) -> tuple[list[int], list[float]]:
+        """Of columns [start, end): the forward, from 1, that committed each, and its probability then."""
+        columns, _, confidence = (np.concatenate(part) for part in zip(*self.commits, strict=True))
+        forward = np.repeat(np.arange(1, len(self.commits) + 1), [len(part[0]) for part in self.commits])
+        kept = columns < end
+        commit_step, probability = np.zeros(end - start, np.int64), np.zeros(end - start)
+        commit_step[columns[kept] - start] = forward[kept]
+        probability[columns[kept] - start] = confidence[kept]
+        return commit_step.tolist(), probability.tolist()
 
 
 @dataclass

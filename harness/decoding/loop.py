@@ -18,14 +18,15 @@ from harness.decoding.sampling import row_noise, seeded
 from harness.errors import UserError
 from harness.models.allocator import keep_freed_memory
 from harness.models.packing import Packed, Segment, pack
+from harness.models.shares import share_threads, shares, side_by_side
 from harness.models.transformer import Denoiser
-from strategies import Proposal, Row, Strategy, Vocabulary
+from strategies import Predictions, Proposal, Row, Strategy, Vocabulary
 
 NOT_A_NUMBER = (
     "the model's predictions are not numbers (NaN): its weights are damaged, or overflow in this --dtype;"
     " download it again or give --dtype float32"
 )
-Observer = Callable[[list[Row], Proposal, Tensor], None]
+Observer = Callable[[list[Row], Proposal, np.ndarray], None]
 
 
 class Decoder:
@@ -53,6 +54,7 @@ class Decoder:
         self.kv = model.new_kv(slots, length) if strategy.cache.keeps_kv else None
         self.live: list[Live] = []
         self.generators: dict[int, torch.Generator] = {}
+        self.threads = share_threads(model)
         self.tail = strategy.stop.reads_tail and not strategy.cache.keeps_kv
 
     def admit(self, slot: int, sample: int, prompt: list[int], seed: int, reference: list[int]) -> None:
@@ -70,16 +72,16 @@ class Decoder:
         """One forward for every live row: plan, compute, choose, settle."""
         began = time.perf_counter()
         rows = [entry.row for entry in self.live]
-        region, packed, extras = self._plan(rows)
-        logits = self._forward(packed)
-        committed, confidence, keep = self._choose(rows, logits, region, extras)
-        self._settle(rows, region, committed, confidence, keep)
+        region, packs, references = self._plan(rows)
+        logits = self._forward(packs)
+        proposal, transfer, keep = self._choose(rows, logits, region, references)
+        self._settle(rows, region, proposal, transfer, keep)
         share = (time.perf_counter() - began) / len(rows)
         for entry in self.live:
             entry.trace.seconds += share
 
-    def _plan(self, rows: list[Row]) -> tuple[Region, Packed, list[Tensor]]:
-        """What this forward recomputes and reads, on the device."""
+    def _plan(self, rows: list[Row]) -> tuple[Region, list[Packed], list[Tensor]]:
+        """What this forward recomputes and reads; all but the region on the device."""
         segments = [self._segment(row) for row in rows]
         region = read_region(
             self.canvas.masked,
@@ -89,21 +91,33 @@ class Decoder:
             whole_block=self.strategy.unmask.reads_block,
             lead=int(self.model.config.shift),
         )
-        return (region, *self._pack(rows, segments, region))
+        extras = []
+        if self.strategy.unmask.needs_reference:
+            extras.append(self.canvas.references[region.slots, region.columns].ravel()[region.index])
+        store = self.kv.length if self.kv is not None else None
+        packs, references = [], []
+        for own, read in shares(segments, region.read, region.counts, self.threads):
+            packed, placed = pack(self.canvas.tokens, own, read, store, self.model.device, extras)
+            packs.append(packed)
+            references += placed
+            extras = []
+        return region, packs, references
 
-    def _forward(self, packed: Packed) -> Tensor:
+    def _forward(self, packs: list[Packed]) -> Tensor:
         """Logits [N, V] of the positions read."""
-        return self.model.forward_packed(packed, self.kv)
+        return side_by_side(lambda part: self.model.forward_packed(part, self.kv), packs, self.threads)
 
     def _choose(
-        self, rows: list[Row], logits: Tensor, region: Region, extras: list[Tensor]
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """What the rule commits, as `_download` brings it to the host."""
-        proposal = self._proposal(logits, region, extras)
-        transfer = self.strategy.cache.transfer(proposal, self.strategy.unmask.transfer_index(proposal))
+        self, rows: list[Row], logits: Tensor, region: Region, references: list[Tensor]
+    ) -> tuple[Proposal, np.ndarray, np.ndarray | None]:
+        """The proposal, what the rule commits of it [B, W], and the columns that the stop rule keeps [B]."""
+        strategy = self.strategy
+        proposal = self._proposal(rows, logits, region, references)
+        transfer = strategy.cache.transfer(proposal, strategy.unmask.transfer_index(proposal))
         if self.observe:
             self.observe(rows, proposal, transfer)
-        return self._download(proposal, transfer)
+        vouched = proposal.vouched if strategy.stop.reads_tail else None
+        return proposal, transfer, strategy.stop.cut(proposal, transfer, vouched)
 
     def _segment(self, row: Row) -> Segment:
         """The columns this forward recomputes for `row`, counted as its cost."""
@@ -120,110 +134,96 @@ class Decoder:
         keys = row.keys if cache.keeps_cut else row.end
         return Segment(row.slot, first, last, keys)
 
-    def _pack(self, rows: list[Row], segments: list[Segment], region: Region) -> tuple[Packed, list[Tensor]]:
+    def _proposal(
+        self, rows: list[Row], logits: Tensor, region: Region, references: list[Tensor]
+    ) -> Proposal:
+        rule, noise = self.strategy.unmask, None
+        if self.generators:
+            generators = [self.generators[row.slot] for row in rows]
+            noise = row_noise(generators, region.counts.tolist(), logits.device)
+        predictions = Predictions(
+            logits,
+            self.vocabulary,
+            banned=rule.banned(self.vocabulary),
+            muted=rule.muted(self.vocabulary),
+            temperature=self.temperature,
+            noise=noise,
+            references=references[0] if references else None,
+        )
         facts = [(row.step, row.entered, row.block - row.start, self._nominal_width(row)) for row in rows]
-        extras = [region.index, region.eligible, region.masked, np.array(facts)]
-        if self.strategy.unmask.needs_reference:
-            extras.append(self.canvas.references[region.slots, region.columns])
-        store = self.kv.length if self.kv is not None else None
-        return pack(self.canvas.tokens, segments, region.read, store, self.model.device, extras)
+        return Proposal(
+            predictions,
+            region.index,
+            eligible=region.eligible,
+            masked=region.masked,
+            rows=np.array(facts),
+            gen_length=self.gen_length,
+            rule=rule,
+        )
 
     def _nominal_width(self, row: Row) -> int:
         """The active block's width had nothing been cut."""
         return min(row.block_length, row.start + self.gen_length - row.block)
 
-    def _proposal(self, logits: Tensor, region: Region, extras: list[Tensor]) -> Proposal:
-        index, eligible, masked, facts, *rest = extras
-        noise = None
-        if self.generators:
-            generators = [self.generators[entry.row.slot] for entry in self.live]
-            noise = row_noise(generators, region.counts.tolist(), logits.device)
-        return Proposal(
-            logits,
-            index,
-            eligible=eligible,
-            masked=masked,
-            rows=facts,
-            gen_length=self.gen_length,
-            vocabulary=self.vocabulary,
-            rule=self.strategy.unmask,
-            temperature=self.temperature,
-            noise=noise,
-            references=rest[0] if rest else None,
-        )
-
-    def _download(self, p: Proposal, transfer: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """Committed tokens [B, W] (-1 elsewhere), confidences, columns kept [B]: the step's one sync."""
-        vouched = p.vouched if self.strategy.stop.reads_tail else None
-        keep = self.strategy.stop.cut(p, transfer, vouched)
-        committed = torch.where(transfer, p.tokens, -1)
-        if committed.device.type == "cpu":
-            return committed.numpy(), p.confidence.numpy(), None if keep is None else keep.numpy()
-        parts = [committed.double(), p.confidence]
-        if keep is not None:
-            parts.append(keep[:, None].double())
-        host = torch.cat(parts, 1).cpu().numpy()
-        width = transfer.shape[1]
-        cut = host[:, 2 * width].astype(np.int64) if keep is not None else None
-        return host[:, :width].astype(np.int64), host[:, width : 2 * width], cut
-
     def _settle(
         self,
         rows: list[Row],
         region: Region,
-        committed: np.ndarray,
-        confidence: np.ndarray,
+        proposal: Proposal,
+        transfer: np.ndarray,
         keep: np.ndarray | None,
     ) -> None:
         """Cut the rows, write what was committed before each row's end, and step past finished blocks."""
         if keep is not None:
-            for row, columns in zip(rows, keep.tolist(), strict=True):
-                row.end = min(row.end, row.block + columns)
-        facts = [(row.start, row.block_end, row.end, row.nfe) for row in rows]
-        start, block_end, end, nfe = np.array(facts).T
-        columns = region.columns
-        place, offset = ((committed >= 0) & (columns < end[:, None])).nonzero()
-        chosen, tokens = columns[place, offset], committed[place, offset]
-        if np.isnan(confidence[place, offset]).any():
+            for row, kept in zip(rows, keep.tolist(), strict=True):
+                row.end = min(row.end, row.block + kept)
+            ends = np.array([[row.end] for row in rows])
+            transfer = transfer & (region.columns < ends)
+        place, offset = transfer.nonzero()
+        columns, tokens = region.columns[place, offset], proposal.tokens[place, offset]
+        confidence = proposal.confidence[place, offset]
+        if not (confidence >= 0).all():
             raise UserError(NOT_A_NUMBER)
-        self.canvas.commit(region.slots[place, 0], chosen, tokens, nfe[place], confidence[place, offset])
-        pairs = list(zip((chosen - start[place]).tolist(), tokens.tolist(), strict=True))
-        left = (region.eligible & (committed < 0) & (columns < block_end[:, None])).any(1).tolist()
-        low = 0
-        for entry, count, unfinished in zip(
-            self.live, np.bincount(place, minlength=len(rows)).tolist(), left, strict=True
-        ):
-            row, trace = entry.row, entry.trace
-            trace.events.append(pairs[low : low + count])
+        self.canvas.commit(region.slots[place, 0], columns, tokens)
+        left = region.eligible & ~transfer
+        if keep is not None:
+            left &= region.columns < np.array([[row.block_end] for row in rows])
+        unfinished = left.any(1).tolist()
+        low, counts = 0, np.bincount(place, minlength=len(rows)).tolist()
+        for entry, count, busy in zip(self.live, counts, unfinished, strict=True):
+            row, trace, own = entry.row, entry.trace, slice(low, low + count)
+            trace.commits.append((columns[own], tokens[own], confidence[own]))
             low += count
             if self.kv is not None and row.step == 0:
                 trace.refresh_steps.append(row.nfe)
             row.step += 1
-            if not unfinished:
+            if not busy:
                 row.block, row.step = row.block_end, 0
                 row.entered = row.block_end - row.block
 
     def release(self) -> list[tuple[Row, Generation]]:
         """Take the finished rows out of the batch."""
         done = [entry for entry in self.live if entry.row.finished]
-        self.live = [entry for entry in self.live if not entry.row.finished]
+        if done:
+            self.live = [entry for entry in self.live if not entry.row.finished]
         for entry in done:
             self.generators.pop(entry.row.slot, None)
         return [(entry.row, self._generation(entry)) for entry in done]
 
     def _generation(self, entry: Live) -> Generation:
-        row, canvas = entry.row, self.canvas
-        region = slice(row.start, row.end)
+        row = entry.row
+        tokens = self.canvas.tokens[row.slot, : row.end].tolist()
+        commit_step, confidence = entry.trace.by_column(row.start, row.end)
         return Generation(
-            prompt_ids=canvas.tokens[row.slot, : row.start].tolist(),
-            output_ids=canvas.tokens[row.slot, region].tolist(),
-            commit_step=canvas.commit_step[row.slot, region].tolist(),
-            confidence=canvas.confidence[row.slot, region].tolist(),
+            prompt_ids=tokens[: row.start],
+            output_ids=tokens[row.start :],
+            commit_step=commit_step,
+            confidence=confidence,
             nfe=row.nfe,
             refresh_nfe=row.refreshes,
             query_tokens=row.queries,
             refresh_steps=entry.trace.refresh_steps,
-            events=entry.trace.events,
+            events=entry.trace.events(row.start),
             latency_s=entry.trace.seconds,
         )
 

@@ -74,7 +74,16 @@ def layout(rows: Rows, stored: bool, batched: bool) -> tuple[Group, ...]:
             for which in (usual, ~usual)
             if which.any()
         )
-    return tuple(_whole(rows.some(slice(i, i + 1)), stored) for i in np.flatnonzero(rows.count).tolist())
+    return tuple(
+        Group(
+            1,
+            slice(start, start + count),
+            slice(slot, slot + 1) if stored else slice(begin, begin + keys),
+            keys,
+        )
+        for slot, start, count, begin, keys in zip(*(part.tolist() for part in rows), strict=True)
+        if count
+    )
 
 
 def _alike(rows: Rows, stored: bool) -> bool:

@@ -1,9 +1,10 @@
 """Time of the rules on logits of LLaDA's vocabulary, [rows, columns, 126464]."""
 
+import numpy as np
 import pytest
 import torch
 
-from strategies import Proposal, Vocabulary, parse
+from strategies import Predictions, Proposal, Vocabulary, parse
 
 VOCABULARY = 126_464
 RULES = ("fixed", "fixed:remasking=margin", "confidence", "factor", "entropy")
@@ -26,18 +27,17 @@ def logits(shape):
 def test_a_rule_chooses(benchmark, logits, shape, spec):
     rows, columns, _ = shape
     rule = parse(spec).unmask
-    everywhere = torch.ones(rows, columns, dtype=torch.bool)
-    facts = torch.tensor([[0, columns, 0, columns]]).repeat(rows, 1)
+    everywhere = np.ones((rows, columns), bool)
+    facts = np.array([[0, columns, 0, columns]]).repeat(rows, 0)
 
     def choose():
         proposal = Proposal(
-            logits,
-            torch.arange(rows * columns),
+            Predictions(logits, Vocabulary(0, (1,))),
+            np.arange(rows * columns),
             eligible=everywhere,
             masked=everywhere,
             rows=facts,
             gen_length=columns,
-            vocabulary=Vocabulary(0, (1,)),
             rule=rule,
         )
         return rule.transfer_index(proposal), proposal.tokens

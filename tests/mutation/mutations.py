@@ -1,7 +1,7 @@
 """Deliberate faults of the decode core, which the tests must notice: (name, file, text, replacement)."""
 
 LOOP, REGION, BASE = "harness/decoding/loop.py", "harness/decoding/region.py", "strategies/base.py"
-PROPOSAL = "strategies/proposal.py"
+PREDICTIONS = "strategies/predictions.py"
 UNMASK = "strategies/unmask.py"
 CACHE, STOP, FILTER = "strategies/cache.py", "strategies/stop.py", "strategies/filter.py"
 TRANSFORMER, KV, CANVAS = (
@@ -67,14 +67,14 @@ MUTATIONS = (
     (
         "progress not guaranteed",
         BASE,
-        "if self.patient:\n            return admitted",
-        "if True:\n            return admitted",
+        "if not self.patient:\n            rows",
+        "if False:\n            rows",
     ),
     (
         "eligibility bound dropped in the rules",
         BASE,
-        "self.admit(p, score) & p.eligible",
-        "self.admit(p, score)",
+        "np.asarray(self.admit(p, score)) & p.eligible",
+        "np.asarray(self.admit(p, score)).copy()",
     ),
     ("eligibility bound dropped in the loop", REGION, "eligible=masked & inside,", "eligible=masked,"),
     (
@@ -103,7 +103,7 @@ MUTATIONS = (
     ),
     ("factor off by one", UNMASK, "1 - self.factor / (n + 1)", "1 - self.factor / n"),
     ("factor's first is not free", UNMASK, "fits[:, 0] = True", "pass"),
-    ("upstream factor's last is refused", UNMASK, "run = run | (last & run.roll(1, 1))", "pass"),
+    ("upstream factor's last is refused", UNMASK, "run = run | (last & np.roll(run, 1, 1))", "pass"),
     (
         "quota's remainder last",
         UNMASK,
@@ -113,10 +113,10 @@ MUTATIONS = (
     (
         "ties go to the last",
         UNMASK,
-        "score.argsort(dim=1, descending=True, stable=True)",
-        "(score.shape[1] - 1 - score.flip(1).argsort(dim=1, descending=True, stable=True))",
+        '(-score).argsort(1, kind="stable")',
+        'score.shape[1] - 1 - (-score[:, ::-1]).argsort(1, kind="stable")',
     ),
-    ("the filter sees the tail", UNMASK, "column < p.width", "column < 99999"),
+    ("the filter sees the tail", UNMASK, "np.arange(block) < p.width", "np.arange(block) < 99999"),
     (
         "the filter sees masks alone",
         UNMASK,
@@ -132,29 +132,39 @@ MUTATIONS = (
     ("the filter is not padded on the right", FILTER, "(0, self.width - n)", "(self.width - n, 0)"),
     (
         "the mask token may be predicted",
-        PROPOSAL,
-        "self.logits[:, self.vocabulary.mask_id] = -torch.inf",
+        PREDICTIONS,
+        "logits[:, self.vocabulary.mask_id] = -torch.inf",
         "pass",
     ),
-    ("the mask token's logit is lost", PROPOSAL, "mask_id] = mask_column", "mask_id] *= 1"),
-    ("confidence of the wrong token", PROPOSAL, "weights.gather(1, picked)[:, 0]", "weights.amax(1)"),
-    ("a scan forgets all but its first rows", PROPOSAL, "torch.cat(part) for", "part[0] for"),
-    ("oracle admits everything", UNMASK, "return p.tokens == p.spread(p.best, -1)", "return p.eligible"),
+    ("the mask token's logit is lost", PREDICTIONS, "mask_id] = column", "mask_id] *= 1"),
+    (
+        "confidence of the wrong token",
+        PREDICTIONS,
+        "weights.gather(1, tokens[:, None])[:, 0]",
+        "weights.amax(1)",
+    ),
+    (
+        "a scan forgets all but its first rows",
+        PREDICTIONS,
+        "torch.cat(confidence), torch.cat(total)",
+        "confidence[0], total[0]",
+    ),
+    ("oracle admits everything", UNMASK, "return p.tokens == p.best", "return p.eligible"),
     # Ends
     (
         "eotp one too few",
         STOP,
-        "torch.where(ends, p.confidence, -1.0).argmax(1) + 1",
-        "torch.where(ends, p.confidence, -1.0).argmax(1)",
+        "np.where(ends, p.confidence, -1.0).argmax(1) + 1",
+        "np.where(ends, p.confidence, -1.0).argmax(1)",
     ),
     (
         "eotp one too many",
         STOP,
-        "torch.where(ends, p.confidence, -1.0).argmax(1) + 1",
-        "torch.where(ends, p.confidence, -1.0).argmax(1) + 2",
+        "np.where(ends, p.confidence, -1.0).argmax(1) + 1",
+        "np.where(ends, p.confidence, -1.0).argmax(1) + 2",
     ),
-    ("committed end one too many", STOP, "ends.long().argmax(1) + 1", "ends.long().argmax(1) + 2"),
-    ("eotp takes the first end", STOP, "torch.where(ends, p.confidence, -1.0)", "ends.long()"),
+    ("committed end one too many", STOP, "ends.argmax(1) + 1", "ends.argmax(1) + 2"),
+    ("eotp takes the first end", STOP, "np.where(ends, p.confidence, -1.0)", "ends"),
     (
         "eotp ignores the tail",
         LOOP,
@@ -164,14 +174,14 @@ MUTATIONS = (
     (
         "a cut moves the end right",
         LOOP,
-        "row.end = min(row.end, row.block + columns)",
-        "row.end = row.block + columns",
+        "row.end = min(row.end, row.block + kept)",
+        "row.end = row.block + kept",
     ),
     (
         "what a cut removed is committed",
         LOOP,
-        "(committed >= 0) & (columns < end[:, None])",
-        "committed >= 0",
+        "transfer = transfer & (region.columns < ends)",
+        "transfer = transfer.copy()",
     ),
     # The shift
     ("shift dropped in decoding", REGION, "columns[place, offset] - lead", "columns[place, offset]"),
@@ -196,7 +206,12 @@ MUTATIONS = (
     # Sampling and bookkeeping
     ("one generator for all rows", SAMPLING, "generator=generator, dtype", "generator=generators[0], dtype"),
     ("seed by slot", LOOP, "self.generators[slot] = seeded(seed,", "self.generators[slot] = seeded(slot,"),
-    ("commit step one too low", LOOP, "nfe[place], confidence", "nfe[place] - 1, confidence"),
+    (
+        "commit step one too low",
+        CANVAS,
+        "np.arange(1, len(self.commits) + 1)",
+        "np.arange(len(self.commits))",
+    ),
     ("refreshes counted a forward late", LOOP, "row.refreshes += 1", "row.refreshes += row.nfe > 0"),
     (
         "queries counted as blocks",

@@ -1,9 +1,10 @@
 """Hand-made proposals: the rules see probabilities written down in the test, and no model."""
 
+import numpy as np
 import pytest
 import torch
 
-from strategies import Proposal, Vocabulary
+from strategies import Predictions, Proposal, Vocabulary
 from strategies.unmask import Confidence
 
 VOCABULARY = Vocabulary(mask_id=7, terminators=(5, 6))
@@ -44,24 +45,29 @@ def propose():
             rows = [rows]
         widest = max(map(len, rows))
         rows = [row + [None] * (widest - len(row)) for row in rows]
-        read = torch.tensor([[cell is not None for cell in row] for row in rows])
+        read = np.array([[cell is not None for cell in row] for row in rows])
         cells = [as_distribution(cell) for row in rows for cell in row if cell is not None]
-        masked = read if masked is None else torch.tensor(masked)
-        eligible = masked if eligible is None else torch.tensor(eligible)
+        masked = read if masked is None else np.array(masked)
+        eligible = masked if eligible is None else np.array(eligible)
         facts = [
             [step, int(row.sum()) if entered is None else entered, offset, width or widest]
             for row in eligible
         ]
+        rule = rule or Confidence()
         return Proposal(
-            torch.tensor(cells, dtype=torch.float64).clamp_min(1e-30).log().to(dtype),
-            read.flatten().nonzero()[:, 0],
+            Predictions(
+                torch.tensor(cells, dtype=torch.float64).clamp_min(1e-30).log().to(dtype),
+                VOCABULARY,
+                banned=rule.banned(VOCABULARY),
+                muted=rule.muted(VOCABULARY),
+                **more,
+            ),
+            read.ravel().nonzero()[0],
             eligible=eligible,
             masked=masked,
-            rows=torch.tensor(facts),
+            rows=np.array(facts),
             gen_length=gen_length or widest,
-            vocabulary=VOCABULARY,
-            rule=rule or Confidence(),
-            **more,
+            rule=rule,
         )
 
     return make
@@ -79,7 +85,7 @@ def chosen(propose):
 
     def run(rule, rows, **facts):
         transfer = rule.transfer_index(propose(rows, rule=rule, **facts))
-        found = [row.nonzero()[:, 0].tolist() for row in transfer]
+        found = [row.nonzero()[0].tolist() for row in transfer]
         return found if isinstance(rows[0], list) else found[0]
 
     return run

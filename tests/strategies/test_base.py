@@ -2,10 +2,11 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
-from strategies import CacheRule, Row, SpecError, StopRule, UnmaskRule
+from strategies import CacheRule, Row, SpecError, StopRule, UnmaskRule, parse
 from strategies.cache import DualCache, NoCache, PrefixCache
 from strategies.stop import EndOfTextPrediction, FullLength
 from strategies.unmask import FixedSteps
@@ -31,27 +32,25 @@ def test_statistics_are_those_of_the_softmax(propose, dtype):
     }
     for name, values in expected.items():
         found = getattr(p, name)
-        assert found.dtype == torch.float64
-        torch.testing.assert_close(
-            found[0], torch.tensor(values, dtype=torch.float64), atol=exact, rtol=exact
-        )
+        assert found.dtype == np.float64
+        np.testing.assert_allclose(found[0], values, atol=exact, rtol=exact)
 
 
 @pytest.mark.parametrize("first", ["entropy", "confidence"])
 def test_statistics_taken_in_parts_and_in_any_order_are_the_same(propose, monkeypatch, first):
     at_once = propose(DISTRIBUTIONS)
-    monkeypatch.setattr("strategies.proposal.SCANNED", 17)  # two rows of eight at a time
+    monkeypatch.setattr("strategies.predictions.SCANNED", 17)  # two rows of eight at a time
     in_parts = propose(DISTRIBUTIONS)
     getattr(in_parts, first)
     for name in ("tokens", "confidence", "entropy", "margin"):
-        assert torch.equal(getattr(in_parts, name), getattr(at_once, name))
+        assert np.array_equal(getattr(in_parts, name), getattr(at_once, name))
 
 
 def test_bfloat16_logits_give_the_statistics_of_their_float32_values(propose):
     narrow, wide = propose(DISTRIBUTIONS, dtype=torch.bfloat16), propose(DISTRIBUTIONS, dtype=torch.float32)
-    wide.logits.copy_(narrow.logits)
+    wide.predictions.logits.copy_(narrow.predictions.logits)
     for name in ("tokens", "confidence", "entropy", "margin"):
-        assert torch.equal(getattr(narrow, name), getattr(wide, name))
+        assert np.array_equal(getattr(narrow, name), getattr(wide, name))
 
 
 def test_a_confidence_near_one_keeps_its_distance_from_one(propose):
@@ -59,14 +58,14 @@ def test_a_confidence_near_one_keeps_its_distance_from_one(propose):
     for rest in (1e-6, 1e-8):
         logits = [math.log(1 - rest), *[math.log(rest / 7)] * 7]
         p = propose([1.0], dtype=torch.float32)
-        p.logits.copy_(torch.tensor([logits]))
+        p.predictions.logits.copy_(torch.tensor([logits]))
         assert 1 - p.confidence.item() == pytest.approx(rest, rel=1e-4)
 
 
 def test_positions_that_are_not_read_have_no_statistics(propose):
     p = propose([[0.9, None, 0.5], [None, 0.8]])
     assert p.tokens.tolist() == [[1, -1, 1], [-1, 1, -1]]
-    torch.testing.assert_close(p.confidence, torch.tensor([[0.9, 0, 0.5], [0, 0.8, 0]], dtype=torch.float64))
+    np.testing.assert_allclose(p.confidence, [[0.9, 0, 0.5], [0, 0.8, 0]])
 
 
 def test_a_banned_token_has_no_probability_and_a_muted_one_no_confidence(propose):
@@ -103,6 +102,39 @@ def test_a_rows_block_ends_with_the_row():
 def test_a_rule_without_admit_says_so(propose):
     with pytest.raises(SpecError, match=r"UnmaskRule defines no admit"):
         UnmaskRule().transfer_index(propose([0.5]))
+
+
+class Unwilling(UnmaskRule):
+    """Wants nothing committed."""
+
+    def score(self, p):
+        return np.full(p.eligible.shape, -np.inf)
+
+    def admit(self, p, score):
+        return np.zeros(score.shape, bool)
+
+
+def test_a_rule_that_wants_nothing_commits_the_first_eligible_position(chosen):
+    eligible = [[False, False, True, True], [False] * 4]
+    assert chosen(Unwilling(), [[0.9] * 4] * 2, eligible=eligible, masked=[[True] * 4] * 2) == [
+        [2],
+        [],
+    ]
+
+
+def test_everything_comes_from_the_device_at_once(propose):
+    """Whatever a built-in rule asks for comes with the first copy; what it does not name costs another."""
+    for spec in ("fixed:remasking=margin", "entropy", "oracle", "confidence", "factor+eotp"):
+        made, brought = parse(spec), []
+        p = propose(DISTRIBUTIONS, rule=made.unmask)
+        measure = p.predictions.measure
+        p.predictions.measure = lambda names, measure=measure, brought=brought: (
+            brought.append(set(names)) or measure(names)
+        )
+        transfer = made.unmask.transfer_index(p)
+        made.stop.cut(p, transfer, p.vouched)
+        assert p.tokens.shape == p.confidence.shape
+        assert len(brought) == 1, (spec, brought)
 
 
 def test_the_parts_keep_their_protocols():

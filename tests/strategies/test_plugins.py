@@ -9,6 +9,7 @@ from strategies.registry import PARTS
 
 RULE = '''
 from dataclasses import dataclass
+import numpy as np
 from strategies import UnmaskRule, register
 from strategies.values import number
 
@@ -18,7 +19,7 @@ class Half(UnmaskRule):
     share: float = number(0.5, above=0.0, most=1.0)
 
     def admit(self, p, score):
-        return p.confidence >= p.confidence.quantile(1 - self.share, dim=1, keepdim=True)
+        return p.confidence >= np.quantile(p.confidence, 1 - self.share, axis=1, keepdims=True)
 
 register("rule", "half", Half, "here")
 '''
@@ -48,6 +49,25 @@ def test_a_file_adds_a_rule(plugin, chosen):
     assert PARTS["half"].source == "here"
     with pytest.raises(SpecError, match=r"known: .*half"):
         parse("nothing-like-it")
+
+
+def test_a_rule_may_answer_in_torch(plugin, chosen):
+    text = """
+import torch
+from strategies import UnmaskRule, register
+
+class Two(UnmaskRule):
+    def score(self, p):
+        return torch.from_numpy(p.confidence) ** 2
+
+    def admit(self, p, score):
+        best = torch.from_numpy(score).topk(2, 1).indices
+        return torch.zeros(score.shape, dtype=torch.bool).scatter(1, best, True)
+
+register("rule", "two", Two)
+"""
+    plugins.load_file(plugin(text))
+    assert chosen(parse("two").unmask, [0.2, 0.9, 0.4, 0.3]) == [1, 2]
 
 
 def test_two_files_cannot_share_a_name(plugin):

@@ -1,16 +1,16 @@
 """Where the stop rules cut hand-made predictions (5 is the end of text)."""
 
+import numpy as np
 import pytest
-import torch
 
 from strategies.stop import EndOfTextPrediction, FullLength
 
 LENGTH = 6
-NOTHING = torch.zeros(1, LENGTH, dtype=torch.bool)
+NOTHING = np.zeros((1, LENGTH), bool)
 
 
 def at(*positions):
-    mask = NOTHING.clone()
+    mask = NOTHING.copy()
     mask[0, list(positions)] = True
     return mask
 
@@ -69,4 +69,4 @@ def test_an_end_of_turn_is_no_end_of_text(cut):
 
 def test_rows_are_cut_on_their_own(propose):
     p = propose([PREDICTED, [(0.9, 1)] * 6, [(0.9, 5), (0.95, 5), None, None, None, None]], gen_length=LENGTH)
-    assert EndOfTextPrediction().cut(p, NOTHING.expand(3, -1), None).tolist() == [4, LENGTH, 2]
+    assert EndOfTextPrediction().cut(p, NOTHING.repeat(3, 0), None).tolist() == [4, LENGTH, 2]

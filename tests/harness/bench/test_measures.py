@@ -1,6 +1,7 @@
 """What the bench reports of shapes it can count itself: windows, floors, lengths, memory."""
 
 import json
+import mmap
 import types
 from pathlib import Path
 
@@ -58,10 +59,14 @@ def test_what_a_decode_cannot_do_without(tiny_denoiser):
     assert needed(model, 2, 10, 6, stored=False)[1] == 0
 
 
-def test_the_gauge_sees_a_buffer_come_and_go():
+def test_the_gauge_sees_a_buffer_come_and_go_until_it_is_restarted():
     gauge = Gauge(torch.device("cpu"))
-    torch.ones(64 << 20, dtype=torch.uint8)
+    with mmap.mmap(-1, 64 << 20) as buffer:  # of the system's, not of what the process has freed before
+        for page in range(0, 64 << 20, mmap.PAGESIZE):
+            buffer[page] = 1
     assert gauge.peak() > 32 << 20
+    gauge.restart()
+    assert gauge.peak() < 32 << 20
 
 
 def test_lengths_follow_the_files_questions(tmp_path):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from harness.decoding import decode, loop
+from harness.models import shares
 from harness.models.packing import pack
 
 FAMILIES = ("llada", "dream")
@@ -166,6 +167,17 @@ def test_attention_in_padded_batches_decodes_the_same(both_ways, monkeypatch, fa
     one_by_one = both_ways(family, spec)[1]
     monkeypatch.setattr(loop, "pack", partial(pack, batched=True))
     assert_same(both_ways(family, spec)[0], one_by_one)
+
+
+@pytest.mark.parametrize("spec", [*SINGLES, "oracle+prefix-cache", LEARNED + "+eotp"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_shares_side_by_side_decode_the_same(both_ways, monkeypatch, family, spec):
+    """On a CPU the rows of a small model are computed in shares; here of two columns, by three threads."""
+    whole = both_ways(family, spec)[1]
+    monkeypatch.setattr(shares, "LEAST", 1)
+    monkeypatch.setattr(shares, "COLUMNS", 2)
+    monkeypatch.setattr(loop, "share_threads", lambda model: 3)
+    assert_same(both_ways(family, spec)[0], whole)
 
 
 def test_the_grid_is_not_vacuous(tiny_denoiser, prompts, strategy, references):

@@ -4,6 +4,7 @@ import copy
 import math
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -157,7 +158,7 @@ def test_eotp_reads_every_masked_position_and_with_a_cache_the_block_alone(tiny_
             decode(model, [prompt], strategy(spec), observe=lambda *view: views.append(view), **options)  # noqa: B023
         assert [seen[spec][0][1].masked.sum().item() for spec in seen] == [12, 2, 2]
         first, second = (proposal for _, proposal, _ in seen["fixed+eotp"][:2])
-        ends = torch.where(first.tokens == 20, first.confidence, 0.0)[0]
+        ends = np.where(first.tokens == 20, first.confidence, 0.0)[0]
         if ends.any() and int(ends.argmax()) >= 2:
             cuts += 1
             assert second.masked[0].sum() <= int(ends.argmax())
@@ -189,7 +190,7 @@ def test_what_a_cut_removes_is_not_committed(tiny_denoiser, strategy):
         def observe(rows, proposal, transfer, ends=ends, chosen=chosen):
             (row,) = rows
             ends.append(row.end - row.start)
-            chosen.append([row.block - row.start + i for i in transfer[0].nonzero()[:, 0].tolist()])
+            chosen.append([row.block - row.start + i for i in transfer[0].nonzero()[0].tolist()])
 
         (found,) = decode(
             tiny_denoiser("dream"),
