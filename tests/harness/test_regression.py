@@ -1,5 +1,6 @@
 """The regression gate runs a small set on the demo model and catches rules that are broken on purpose."""
 
+import numpy as np
 import pytest
 
 from harness.errors import UserError
@@ -63,9 +64,10 @@ def test_progress_counted_twice_is_caught(baseline, monkeypatch):
 
     def twice(self, p):
         first = honest(self, p)
-        rest = self.score(p).masked_fill(~p.eligible | first, float("-inf"))
-        second = rest.argmax(1, keepdim=True)
-        return first.scatter(1, second, rest.gather(1, second).isfinite() | first.gather(1, second))
+        rest = np.where(p.eligible & ~first, self.score(p), -np.inf)
+        rows, second = np.arange(len(rest)), rest.argmax(1)
+        first[rows, second] |= np.isfinite(rest[rows, second])
+        return first
 
     monkeypatch.setattr(UnmaskRule, "transfer_index", twice)
     assert broken(baseline) == set(SET["strategies"])
@@ -83,7 +85,7 @@ def test_an_end_of_text_off_by_one_is_caught(baseline, monkeypatch):
     honest = EndOfTextPrediction.cut
 
     def late(self, p, transfer, vouched):
-        return (honest(self, p, transfer, vouched) + 1).clamp(max=p.gen_length)
+        return np.minimum(honest(self, p, transfer, vouched) + 1, p.gen_length)
 
     monkeypatch.setattr(EndOfTextPrediction, "cut", late)
     assert broken(baseline) == {"confidence+eotp"}
