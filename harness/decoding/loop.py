@@ -18,7 +18,7 @@ from harness.decoding.sampling import row_noise, seeded
 from harness.errors import UserError
 from harness.models.allocator import keep_freed_memory
 from harness.models.packing import Packed, Segment, pack
-from harness.models.shares import share_threads, shares, side_by_side
+from harness.models.shares import Shares, runs_of, share_threads
 from harness.models.transformer import Denoiser
 from strategies import Predictions, Proposal, Row, Strategy, Vocabulary
 
@@ -54,7 +54,7 @@ class Decoder:
         self.kv = model.new_kv(slots, length) if strategy.cache.keeps_kv else None
         self.live: list[Live] = []
         self.generators: dict[int, torch.Generator] = {}
-        self.threads = share_threads(model)
+        self.shares = Shares(share_threads(model))
         self.tail = strategy.stop.reads_tail and not strategy.cache.keeps_kv
 
     def admit(self, slot: int, sample: int, prompt: list[int], seed: int, reference: list[int]) -> None:
@@ -95,17 +95,14 @@ class Decoder:
         if self.strategy.unmask.needs_reference:
             extras.append(self.canvas.references[region.slots, region.columns].ravel()[region.index])
         store = self.kv.length if self.kv is not None else None
-        packs, references = [], []
-        for own, read in shares(segments, region.read, region.counts, self.threads):
-            packed, placed = pack(self.canvas.tokens, own, read, store, self.model.device, extras)
-            packs.append(packed)
-            references += placed
-            extras = []
+        runs = runs_of(segments, self.shares.threads)
+        tokens, device = self.canvas.tokens, self.model.device
+        packs, references = pack(tokens, segments, region.read, store, device, extras, runs=runs)
         return region, packs, references
 
     def _forward(self, packs: list[Packed]) -> Tensor:
         """Logits [N, V] of the positions read."""
-        return side_by_side(lambda part: self.model.forward_packed(part, self.kv), packs, self.threads)
+        return self.shares.forward(lambda part: self.model.forward_packed(part, self.kv), packs)
 
     def _choose(
         self, rows: list[Row], logits: Tensor, region: Region, references: list[Tensor]
@@ -280,18 +277,21 @@ def drive(
     """Step until every prompt is decoded; as `decode`, which builds the decoder and checks the request."""
     results: list[Generation | None] = [None] * len(prompts)
     waiting, free = iter(range(len(prompts))), list(range(decoder.slots))
-    while True:
-        for sample in waiting if free else ():
-            seed = seeds[sample] if seeds is not None else sample
-            reference = list(references[sample]) if references is not None else []
-            decoder.admit(free.pop(0), sample, list(prompts[sample]), seed, reference)
-            if not free:
-                break
-        if not decoder.live:
-            return [generation for generation in results if generation is not None]
-        decoder.step()
-        for row, generation in decoder.release():
-            free.append(row.slot)
-            results[row.sample] = generation
-            if on_finish:
-                on_finish(row.sample, generation)
+    try:
+        while True:
+            for sample in waiting if free else ():
+                seed = seeds[sample] if seeds is not None else sample
+                reference = list(references[sample]) if references is not None else []
+                decoder.admit(free.pop(0), sample, list(prompts[sample]), seed, reference)
+                if not free:
+                    break
+            if not decoder.live:
+                return [generation for generation in results if generation is not None]
+            decoder.step()
+            for row, generation in decoder.release():
+                free.append(row.slot)
+                results[row.sample] = generation
+                if on_finish:
+                    on_finish(row.sample, generation)
+    finally:
+        decoder.shares.give_back()

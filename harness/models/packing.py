@@ -70,11 +70,13 @@ def pack(
     device: torch.device,
     extras: Sequence[np.ndarray] = (),
     batched: bool | None = None,
-) -> tuple[Packed, list[Tensor]]:
+    runs: Sequence[tuple[int, int]] = (),
+) -> tuple[list[Packed], list[Tensor]]:
     """Lay the segments of `canvas` [slots, L] end to end; `extras` ride along in the same copy.
 
     read: [N] int64 packed indices, row by row. store_length: columns of the KV store, None without a
     cache. batched: attend in few padded batches, as a GPU likes it (the default there), not row by row.
+    runs: first and one past the last row of each forward that the step is cut into, one by default.
     """
     stored = store_length is not None
     if batched is None:
@@ -85,24 +87,35 @@ def pack(
     begin = ends - width
     columns, slots = np.arange(ends[-1]), slot.repeat(width)
     columns += (first - begin).repeat(width)
-    arrays = [canvas[slots, columns], columns, read, *extras]
-    if store_length is not None:
-        arrays.append(slots * store_length + columns)
     read_ends = read.searchsorted(ends)
     read_starts = np.concatenate((ZERO, read_ends[:-1]))
     keys = keys if stored else width
-    every = layout(Rows(slot, begin, width, begin, keys), stored, batched)
-    final = layout(Rows(slot, read_starts, read_ends - read_starts, begin, keys), stored, batched)
-    indices = [array for group in (*every, *final) for array in group.arrays()]
+    laid, counts, read = [], read_ends - read_starts, read.copy() if len(runs) > 1 else read
+    for low, high in runs or [(0, len(segments))]:
+        rows, origin = slice(low, high), begin[low]
+        taken = slice(origin, ends[high - 1]), slice(read_starts[low], read_ends[high - 1])
+        if low:
+            read[taken[1]] -= origin
+        own, place = begin[rows] - origin, read_starts[rows] - read_starts[low]
+        every = layout(Rows(slot[rows], own, width[rows], own, keys[rows]), stored, batched)
+        final = layout(Rows(slot[rows], place, counts[rows], own, keys[rows]), stored, batched)
+        laid.append((taken, int(last[rows].max()), every, final))
+    arrays = [canvas[slots, columns], columns, read, *extras]
+    if store_length is not None:
+        arrays.append(slots * store_length + columns)
+    indices = [array for *_, every, final in laid for group in (*every, *final) for array in group.arrays()]
     tensors = upload(arrays + indices, device)
     placed = iter(tensors[len(arrays) :])
-    packed = Packed(
-        tokens=tensors[0],
-        columns=tensors[1],
-        read=tensors[2],
-        at=tensors[len(arrays) - 1] if stored else None,
-        length=int(last.max()),
-        every=tuple(group.placed(placed) for group in every),
-        last=tuple(group.placed(placed) for group in final),
-    )
-    return packed, tensors[3 : 3 + len(extras)]
+    packs = [
+        Packed(
+            tokens=tensors[0][queries],
+            columns=tensors[1][queries],
+            read=tensors[2][chosen],
+            at=tensors[len(arrays) - 1][queries] if stored else None,
+            length=length,
+            every=tuple(group.placed(placed) for group in every),
+            last=tuple(group.placed(placed) for group in final),
+        )
+        for (queries, chosen), length, every, final in laid
+    ]
+    return packs, tensors[3 : 3 + len(extras)]

@@ -7,9 +7,10 @@ by their weights, which every share would read again; they stay in one piece.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -29,44 +30,48 @@ def share_threads(model: Denoiser) -> int:
     return torch.get_num_threads() if model.device.type == "cpu" and layer <= LAYER_BYTES else 1
 
 
-def shares(
-    segments: Sequence[Segment], read: np.ndarray, counts: np.ndarray, threads: int
-) -> Iterator[tuple[Sequence[Segment], np.ndarray]]:
-    """Runs of consecutive rows of about equal columns, each with its own packed indices of what is read.
-
-    read: [N] packed indices of all rows, counts: [B] of each. A whole number of shares a thread.
-    """
+def runs_of(segments: Sequence[Segment], threads: int) -> list[tuple[int, int]]:
+    """First and one past the last row of each share: runs of about equal columns, a whole number a thread."""
     widths = np.array([segment.width for segment in segments])
     total = widths.sum()
     if threads == 1 or len(segments) == 1 or total < LEAST:
-        yield segments, read
-        return
+        return [(0, len(segments))]
     number = threads * max(1, round(total / (threads * COLUMNS)))
-    ends, reads = widths.cumsum(), counts.cumsum()
-    home = (ends - widths / 2) * number // total  # the share that a row's middle column falls into
-    first = 0
-    for end in [*(np.diff(home).nonzero()[0] + 1).tolist(), len(segments)]:
-        low = reads[first] - counts[first]
-        yield segments[first:end], read[low : reads[end - 1]] - (ends[first] - widths[first])
-        first = end
+    home = (widths.cumsum() - widths / 2) * number // total  # the share that a row's middle column falls into
+    bounds = [0, *(np.diff(home).nonzero()[0] + 1).tolist(), len(segments)]
+    return list(pairwise(bounds))
+
+
+class Shares:
+    """The threads that a decode's forwards may be shared among."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+
+    def forward(self, compute: Callable[[Packed], Tensor], packs: Sequence[Packed]) -> Tensor:
+        """`compute` of all packs, joined along the first dimension.
+
+        With several, operations use one thread from here on, until a step comes in one piece again or the
+        decode ends: PyTorch's own threads wait for work by spinning, which would cost the shares a core.
+        """
+        if len(packs) == 1:
+            self.give_back()
+            return compute(packs[0])
+        if torch.get_num_threads() != 1:
+            torch.set_num_threads(1)  # MKL's number is the process', not the thread's
+
+        def run(packed: Packed) -> Tensor:
+            with torch.inference_mode():  # a mode of the thread
+                return compute(packed)
+
+        return torch.cat(list(_workers(self.threads).map(run, packs)))
+
+    def give_back(self) -> None:
+        """Let operations use all threads again."""
+        if torch.get_num_threads() != self.threads > 1:
+            torch.set_num_threads(self.threads)
 
 
 @lru_cache(maxsize=1)
 def _workers(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, "share", initializer=torch.set_num_threads, initargs=(1,))
-
-
-def side_by_side(forward: Callable[[Packed], Tensor], packs: Sequence[Packed], threads: int) -> Tensor:
-    """`forward` of all packs, joined along the first dimension; operations use one thread meanwhile."""
-    if len(packs) == 1:
-        return forward(packs[0])
-
-    def run(packed: Packed) -> Tensor:
-        with torch.inference_mode():  # a mode of the thread
-            return forward(packed)
-
-    torch.set_num_threads(1)  # MKL's number is the process', not the thread's
-    try:
-        return torch.cat(list(_workers(threads).map(run, packs)))
-    finally:
-        torch.set_num_threads(threads)

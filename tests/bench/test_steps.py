@@ -38,7 +38,7 @@ def test_the_store_is_written(benchmark, workload):
 def test_a_step_is_packed(benchmark, rows):
     canvas = np.zeros((rows, 200), np.int64)
     segments = [Segment(slot, 40 + slot, 72 + slot, 150 + slot) for slot in range(rows)]
-    packed, _ = benchmark(pack, canvas, segments, np.arange(32 * rows), 200, CPU)
+    (packed,), _ = benchmark(pack, canvas, segments, np.arange(32 * rows), 200, CPU)
     assert len(packed.tokens) == 32 * rows
 
 

@@ -10,7 +10,8 @@ CANVAS = np.arange(30).reshape(3, 10)
 
 
 def packed(*segments, store=10, read=(0,), extras=()):
-    return pack(CANVAS, [Segment(*s) for s in segments], np.array(read), store, CPU, extras)
+    (step,), more = pack(CANVAS, [Segment(*s) for s in segments], np.array(read), store, CPU, extras)
+    return step, more
 
 
 def test_rows_are_laid_end_to_end():
