@@ -47,8 +47,6 @@ class UnmaskRule:
 
     reads_block: the rule also looks at the block's committed positions.
     needs_reference: what it commits are the tokens of another decode (the oracle).
-    measures: what it asks of a proposal besides tokens and confidences ("entropy", "margin", "best",
-    "uniform"), so that it all comes from the device at once; whatever is not named costs a copy of its own.
     whole_region: the generation region is one block, whatever the block length (Dream's schedule).
     patient: a forward may commit nothing (the schedule says when); every other rule commits its best.
     random: the rule draws from the samples' generators.
@@ -56,10 +54,6 @@ class UnmaskRule:
 
     reads_block: ClassVar[bool] = False
     needs_reference: ClassVar[bool] = False
-
-    @property
-    def measures(self) -> tuple[str, ...]:
-        return ()
 
     @property
     def whole_region(self) -> bool:
@@ -85,11 +79,14 @@ class UnmaskRule:
         return ()
 
     def score(self, p: Proposal) -> np.ndarray:
-        """[B, W], higher commits sooner."""
+        """[B, W] float64, higher commits sooner; the proposal's arrays may be returned, but not changed."""
         return p.confidence
 
     def admit(self, p: Proposal, score: np.ndarray) -> np.ndarray:
-        """[B, W] bool; `score` is -inf where a position is not eligible."""
+        """[B, W] bool; `score`, float64, is -inf where a position is not eligible.
+
+        This and `score` may answer with CPU tensors too.
+        """
         raise SpecError(f"{type(self).__name__} defines no admit()")
 
     def vouched(self, p: Proposal) -> np.ndarray | None:

@@ -61,6 +61,11 @@ class Predictions:
         self._temperature, self._noise, self._references = temperature, noise, references
         self._scanned: Statistics | None = None
 
+    @property
+    def always(self) -> tuple[str, ...]:
+        """The quantities that every step needs."""
+        return ("tokens", "confidence") if self._references is None else ("tokens", "confidence", "best")
+
     def measure(self, names: Collection[str]) -> dict[str, np.ndarray]:
         """The named quantities on the host, [N] each, in one copy from the device: QUANTITIES are known."""
         found = {name: getattr(self, name) for name in QUANTITIES if name in names}
@@ -72,8 +77,10 @@ class Predictions:
         for token in self._banned:
             self.logits[:, token] = torch.finfo(self.logits.dtype).min / 4
         on_cpu = self.logits.device.type == "cpu" and self.logits.dtype != torch.bfloat16
-        if not on_cpu or self._temperature > 0:
-            return self._without_mask(self.logits, self._argmax)
+        if self._noise is not None and self._temperature > 0:
+            return self._without_mask(self.logits, self._sampled)
+        if not on_cpu:
+            return self._without_mask(self.logits, lambda logits: logits.argmax(-1))
         # numpy's argmax is vectorised, unlike torch's on a CPU.
         return torch.from_numpy(self._without_mask(self.logits.numpy(), lambda logits: logits.argmax(-1)))
 
@@ -84,16 +91,15 @@ class Predictions:
         logits[:, self.vocabulary.mask_id] = column
         return found
 
-    def _argmax(self, logits: Tensor) -> Tensor:
-        if self._temperature == 0:
-            return logits.argmax(-1)
+    def _sampled(self, logits: Tensor) -> Tensor:
         assert self._noise is not None
         return (logits.double() + self._temperature * self._noise("gumbel", logits.shape[1])).argmax(-1)
 
     @property
     def tokens(self) -> Tensor:
         """[N] int64 tokens to commit: the predicted ones, or the references."""
-        return self.best if self._references is None else self._references
+        best = self.best  # taken before anything is muted: a muted token may be predicted
+        return best if self._references is None else self._references
 
     def _statistics(self, entropy: bool = False) -> Statistics:
         if self._scanned is None or (entropy and self._scanned.mean is None):
@@ -107,7 +113,7 @@ class Predictions:
         terms), which this keeps to full relative accuracy. A few rows at a time, so that the logits
         themselves stay the only large buffer.
         """
-        tokens = self.tokens  # before anything is muted: a muted token may be predicted
+        tokens = self.tokens
         if self._muted:
             self.logits[:, self._muted] = torch.finfo(self.logits.dtype).min / 4
         rows = max(1, SCANNED // self.logits.shape[1])
@@ -158,10 +164,15 @@ def scan(logits: Tensor, tokens: Tensor, entropy: bool) -> Statistics:
 
 
 def to_host(tensors: Iterable[Tensor]) -> list[np.ndarray]:
-    """The tensors [N], int64 or float64, as arrays: views on a CPU, else by one copy in float64."""
+    """The tensors [N], int64 or float64, as arrays: views of them on a CPU, else by one copy."""
     parts = list(tensors)
     if parts[0].device.type == "cpu":
         return [part.numpy() for part in parts]
+    return in_one_copy(parts)
+
+
+def in_one_copy(parts: list[Tensor]) -> list[np.ndarray]:
+    """The same through one float64 tensor [len(parts), N], which holds token ids exactly."""
     joined = torch.stack([part.double() for part in parts]).cpu().numpy()
     return [
         array if part.is_floating_point() else array.astype(np.int64)

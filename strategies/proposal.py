@@ -24,8 +24,8 @@ class Proposal:
     positions of the active block. masked: [B, W] bool, every masked position read. rows: [B, 4] int64,
     split into step, entered, offset, width [B, 1]: forwards already spent on the block, masks it held when
     entered, its first column counted from the generation's, nominal width. The quantities are float64
-    unless said otherwise; those that `rule.measures` names come from the device with the tokens and
-    confidences, in one copy.
+    unless said otherwise. The first one asked for comes from the device together with the tokens and
+    confidences, in one copy; a rule that weighs two others pays for a second copy.
     """
 
     def __init__(
@@ -61,8 +61,8 @@ class Proposal:
 
     def _quantity(self, name: str, fill: float = 0.0) -> np.ndarray:
         if name not in self._held:
-            wanted = {name} if self._held else {name, "tokens", "confidence", *self._rule.measures}
-            self._held |= self.predictions.measure(wanted)
+            always = () if self._held else self.predictions.always
+            self._held |= self.predictions.measure({name, *always})
         return self.spread(self._held[name], fill)
 
     @cached_property

@@ -51,5 +51,5 @@ class EndOfTextPrediction:
 
 
 def keep_through(ends: np.ndarray, otherwise: int) -> np.ndarray:
-    """[B] columns up to and including the first True of each row, `otherwise` where there is none."""
+    """[B] int64 columns up to and including the first True of each row, `otherwise` where there is none."""
     return np.where(ends.any(1), ends.argmax(1) + 1, otherwise)

@@ -17,17 +17,17 @@ from strategies.values import Steps, choice, number
 
 
 def descending(score: np.ndarray) -> np.ndarray:
-    """[B, W] positions of each row by descending score, of equals the first one first."""
+    """[B, W] int64 positions of each row by descending score, of equals the first one first."""
     return (-score).argsort(1, kind="stable")
 
 
 def rank(score: np.ndarray) -> np.ndarray:
-    """[B, W] place of each position in its row by descending score, from 0."""
+    """[B, W] int64 place of each position in its row by descending score, from 0."""
     return descending(score).argsort(1)
 
 
 def block_steps(p: Proposal, steps: int) -> np.ndarray:
-    """[B, 1] forwards the schedule gives the active block, in proportion to its nominal width.
+    """[B, 1] int64 forwards the schedule gives the active block, in proportion to its nominal width.
 
     Equal to steps / blocks where that divides; otherwise the blocks' shares still sum to `steps`.
     """
@@ -49,7 +49,7 @@ def quota(p: Proposal, steps: int) -> np.ndarray:
 def dream_quota(p: Proposal, forwards: np.ndarray) -> np.ndarray:
     """[B, 1] Dream's time grid t = linspace(1, 1e-3): int(masks * (1 - s / t)), everything at the last step.
 
-    In torch's float32 like the reference, whose rounding decides the truncation (golden quirk 26).
+    In torch's float32 like the reference, whose rounding on a CPU decides the truncation (golden quirk 26).
     """
     counts = p.eligible.sum(1, keepdims=True)
     for row, (total, step) in enumerate(zip(forwards[:, 0].tolist(), p.step[:, 0].tolist(), strict=True)):
@@ -78,10 +78,6 @@ class FixedSteps(UnmaskRule):
     @property
     def whole_region(self) -> bool:
         return self.schedule == "dream"
-
-    @property
-    def measures(self) -> tuple[str, ...]:
-        return {"low-confidence": (), "random": ("uniform",)}.get(self.remasking, (self.remasking,))
 
     @property
     def patient(self) -> bool:
@@ -166,10 +162,6 @@ class Entropy(UnmaskRule):
 
     threshold: float = number(0.5, least=0.0)
 
-    @property
-    def measures(self) -> tuple[str, ...]:
-        return ("entropy",)
-
     def score(self, p: Proposal) -> np.ndarray:
         return -p.entropy
 
@@ -232,10 +224,6 @@ class Oracle(UnmaskRule):
     reference: str = "fixed"
 
     needs_reference: ClassVar[bool] = True
-
-    @property
-    def measures(self) -> tuple[str, ...]:
-        return ("best",)
 
     def admit(self, p: Proposal, score: np.ndarray) -> np.ndarray:
         return p.tokens == p.best

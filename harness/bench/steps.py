@@ -147,13 +147,17 @@ def step_cost(workload: Workload, strategy: Strategy, batch_size: int, roofline:
     steps = decoder.steps
     chosen = np.linspace(0, len(steps) - 1, min(REPLAYED, len(steps))).astype(int).tolist()
     bare, shares, floors, bindings = [], [], [], []
-    for i in chosen:
-        taken = seconds(partial(decoder.replay, i), device, 3).median
-        floor, binding = roofline.floor(model.config, steps[i].window, model.embedding.weight.element_size())
-        bare.append(taken * 1e3)
-        floors.append(floor * 1e3)
-        shares.append(floor / taken)
-        bindings.append(binding)
+    try:
+        for i in chosen:
+            taken = seconds(partial(decoder.replay, i), device, 3).median
+            size = model.embedding.weight.element_size()
+            floor, binding = roofline.floor(model.config, steps[i].window, size)
+            bare.append(taken * 1e3)
+            floors.append(floor * 1e3)
+            shares.append(floor / taken)
+            bindings.append(binding)
+    finally:
+        decoder.shares.give_back()
     return StepCost(
         steps=len(steps),
         rows=statistics.mean(step.rows for step in steps),

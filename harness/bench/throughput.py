@@ -106,8 +106,8 @@ class Memory:
 
 
 class Gauge:
-    """The peak of memory above what was held when it was made: the allocator's own on a GPU, the resident
-    set's on a CPU."""
+    """The peak of memory since it was made or restarted: the allocator's own on a GPU; on a CPU the resident
+    set's, above what the process held when the gauge was made."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -122,7 +122,7 @@ class Gauge:
             CLEAR.write_text(RESET_PEAK)
 
     def peak(self) -> int:
-        """Bytes at the peak since then, above what was held before."""
+        """Bytes."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device)
         return _status("VmHWM") - self.before

@@ -14,8 +14,8 @@ class Canvas:
     """Host-side state of all slots, each array [slots, L].
 
     Host arrays, because scheduling reads them at every step; the device sees the packed columns of a
-    step and returns what it commits, one copy each way. A region's width of slack follows the longest
-    row, so that a region may overhang; nothing there is ever read.
+    step and returns what it measured of its predictions, one copy each way. A region's width of slack
+    follows the longest row, so that a region may overhang; nothing there is ever read.
     """
 
     tokens: np.ndarray  # int64
@@ -43,7 +43,7 @@ class Canvas:
         self.references[slot, start : start + len(reference)] = reference
 
     def commit(self, slots: np.ndarray, columns: np.ndarray, tokens: np.ndarray) -> None:
-        """Write committed tokens, each array [n]."""
+        """Write committed tokens, each array [n] int64."""
         self.tokens[slots, columns] = tokens
         self.masked[slots, columns] = False
 
@@ -52,7 +52,8 @@ class Canvas:
 class Trace:
     """What a row's forwards did, in order.
 
-    commits: of each forward the columns it committed, their tokens and their probabilities, [n] each.
+    commits: of each forward the columns it committed and their tokens, [n] int64 each, and their
+    probabilities, [n] float64.
     """
 
     commits: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=list)
@@ -68,7 +69,8 @@ class Trace:
 
     def by_column(self, start: int, end: int) -> tuple[list[int], list[float]]:
         """Of columns [start, end): the forward, from 1, that committed each, and its probability then."""
-        columns, _, confidence = (np.concatenate(part) for part in zip(*self.commits, strict=True))
+        columns = np.concatenate([part for part, _, _ in self.commits])
+        confidence = np.concatenate([part for _, _, part in self.commits])
         forward = np.repeat(np.arange(1, len(self.commits) + 1), [len(part[0]) for part in self.commits])
         kept = columns < end
         commit_step, probability = np.zeros(end - start, np.int64), np.zeros(end - start)

@@ -110,7 +110,10 @@ class Decoder:
         """The proposal, what the rule commits of it [B, W], and the columns that the stop rule keeps [B]."""
         strategy = self.strategy
         proposal = self._proposal(rows, logits, region, references)
-        transfer = strategy.cache.transfer(proposal, strategy.unmask.transfer_index(proposal))
+        if not (proposal.confidence >= 0).all():
+            raise UserError(NOT_A_NUMBER)
+        wanted = strategy.cache.transfer(proposal, strategy.unmask.transfer_index(proposal))
+        transfer = wanted & proposal.masked
         if self.observe:
             self.observe(rows, proposal, transfer)
         vouched = proposal.vouched if strategy.stop.reads_tail else None
@@ -179,8 +182,6 @@ class Decoder:
         place, offset = transfer.nonzero()
         columns, tokens = region.columns[place, offset], proposal.tokens[place, offset]
         confidence = proposal.confidence[place, offset]
-        if not (confidence >= 0).all():
-            raise UserError(NOT_A_NUMBER)
         self.canvas.commit(region.slots[place, 0], columns, tokens)
         left = region.eligible & ~transfer
         if keep is not None:

@@ -29,7 +29,7 @@ class Segment(NamedTuple):
 
 
 class Packed(NamedTuple):
-    """T query columns of a step and the N of them whose predictions are read.
+    """T query columns of a forward, a step or a share of one, and the N of them whose predictions are read.
 
     tokens, columns: [T] int64. at: [T] flat store columns (None without a cache). read: [N] indices into
     the T packed columns, row by row. length: one past the last column. every, last: how the attention of
@@ -76,7 +76,8 @@ def pack(
 
     read: [N] int64 packed indices, row by row. store_length: columns of the KV store, None without a
     cache. batched: attend in few padded batches, as a GPU likes it (the default there), not row by row.
-    runs: first and one past the last row of each forward that the step is cut into, one by default.
+    runs: first and one past the last row of each forward that the step is cut into, one by default. Back
+    come those forwards, whose `read` and groups count from their own first column, and the extras.
     """
     stored = store_length is not None
     if batched is None:

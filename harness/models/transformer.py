@@ -143,7 +143,7 @@ class Denoiser(nn.Module):
         return KVStore(self.config, slots, length, self.dtype, self.device)
 
     def rope(self, length: int) -> tuple[Tensor, Tensor]:
-        """cos and sin, each [>= length, 1, head_dim], in at least float32.
+        """cos and sin, each [>= length, 1, head_dim], in at least float32; threads may ask side by side.
 
         Both halves of a head hold the same angles; sin is negative in the first, so that x * cos +
         (x with its halves exchanged) * sin is the rotation.

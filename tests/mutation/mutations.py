@@ -150,6 +150,23 @@ MUTATIONS = (
         "confidence[0], total[0]",
     ),
     ("oracle admits everything", UNMASK, "return p.tokens == p.best", "return p.eligible"),
+    ("an unwilling rule commits nothing", BASE, "best[lost] = p.eligible[lost].argmax(1)", "pass"),
+    # Shares
+    ("a share reads at the step's places", PACKING, "read[taken[1]] -= origin", "pass"),
+    (
+        "a share attends at the step's places",
+        PACKING,
+        "place = begin[rows] - origin,",
+        "place = begin[rows],",
+    ),
+    ("packing changes what it was given", PACKING, "read.copy() if len(runs) > 1 else read", "read"),
+    ("threads are not given back", LOOP, "decoder.shares.give_back()", "pass"),
+    (
+        "noise is drawn for tokens first",
+        PREDICTIONS,
+        '("uniform", "entropy", "margin", "confidence", "tokens", "best")',
+        '("entropy", "margin", "confidence", "tokens", "best", "uniform")',
+    ),
     # Ends
     (
         "eotp one too few",
@@ -204,6 +221,7 @@ MUTATIONS = (
         "reads_first = self",
     ),
     # Sampling and bookkeeping
+    ("what was cut off is in the trace", CANVAS, "kept = columns < end", "kept = columns >= 0"),
     ("one generator for all rows", SAMPLING, "generator=generator, dtype", "generator=generators[0], dtype"),
     ("seed by slot", LOOP, "self.generators[slot] = seeded(seed,", "self.generators[slot] = seeded(slot,"),
     (

@@ -26,6 +26,7 @@ TESTS = (  # the quickest to fail first
     "tests/strategies",
     "tests/harness/models/test_kv.py",
     "tests/harness/models/test_packing.py",
+    "tests/harness/models/test_shares.py",
     "tests/harness/decoding/test_restatement.py",
     "tests/harness/decoding/test_sampling.py",
     "tests/harness/decoding/test_loop.py",

@@ -8,6 +8,7 @@ import torch
 
 from strategies import CacheRule, Row, SpecError, StopRule, UnmaskRule, parse
 from strategies.cache import DualCache, NoCache, PrefixCache
+from strategies.predictions import in_one_copy
 from strategies.stop import EndOfTextPrediction, FullLength
 from strategies.unmask import FixedSteps
 
@@ -122,19 +123,47 @@ def test_a_rule_that_wants_nothing_commits_the_first_eligible_position(chosen):
     ]
 
 
-def test_everything_comes_from_the_device_at_once(propose):
-    """Whatever a built-in rule asks for comes with the first copy; what it does not name costs another."""
-    for spec in ("fixed:remasking=margin", "entropy", "oracle", "confidence", "factor+eotp"):
-        made, brought = parse(spec), []
-        p = propose(DISTRIBUTIONS, rule=made.unmask)
-        measure = p.predictions.measure
-        p.predictions.measure = lambda names, measure=measure, brought=brought: (
-            brought.append(set(names)) or measure(names)
-        )
-        transfer = made.unmask.transfer_index(p)
-        made.stop.cut(p, transfer, p.vouched)
-        assert p.tokens.shape == p.confidence.shape
-        assert len(brought) == 1, (spec, brought)
+@pytest.mark.parametrize(
+    "spec",
+    ["fixed", "fixed:remasking=margin", "fixed:remasking=entropy", "confidence", "factor+eotp", "entropy"],
+)
+def test_everything_comes_from_the_device_at_once(propose, spec):
+    assert copies(propose, parse(spec)) == 1
+
+
+def test_the_oracle_too_brings_everything_at_once(propose):
+    assert copies(propose, parse("oracle"), references=torch.tensor([0, 1, 2, 3])) == 1
+
+
+def copies(propose, made, **more):
+    """How often a step of the strategy asks the device for something."""
+    brought, p = [], propose(DISTRIBUTIONS, rule=made.unmask, **more)
+    measure = p.predictions.measure
+    p.predictions.measure = lambda names: brought.append(names) or measure(names)
+    transfer = made.unmask.transfer_index(p)
+    made.stop.cut(p, transfer, p.vouched)
+    assert p.tokens.shape == p.confidence.shape
+    return len(brought)
+
+
+def test_one_copy_keeps_types_values_and_order():
+    ids, p = torch.tensor([126463, 0, -1]), torch.tensor([0.1, 1 - 1e-16, 0.0], dtype=torch.float64)
+    found = in_one_copy([p, ids, p * 2])
+    assert [array.dtype for array in found] == [np.float64, np.int64, np.float64]
+    assert [array.tolist() for array in found] == [p.tolist(), ids.tolist(), (p * 2).tolist()]
+
+
+def test_noise_is_drawn_for_the_ranks_before_it_is_for_the_tokens(propose):
+    drawn = []
+
+    def noise(kind, width):
+        drawn.append((kind, width))
+        return torch.zeros(4, width, dtype=torch.float64)
+
+    p = propose(DISTRIBUTIONS, rule=FixedSteps(remasking="random"), temperature=0.7, noise=noise)
+    assert p.uniform.tolist() == [[0.0] * 4]
+    assert p.confidence.shape == (1, 4)
+    assert drawn == [("uniform", 1), ("gumbel", 8)]
 
 
 def test_the_parts_keep_their_protocols():

@@ -98,6 +98,12 @@ def test_factor_at_the_edge_where_the_last_one_fails(chosen, confidences, factor
     assert (count("published"), count("fast-dllm")) == (published, upstream)
 
 
+def test_factors_thresholds_are_float64():
+    """Rounded to float32, 1 - 1 / 3 is greater than itself."""
+    score = np.array([[0.99, 1 - 1 / 3]])
+    assert Factor().admit(None, score).tolist() == [[True, True]]
+
+
 def test_factor_counts_only_the_eligible(chosen):
     """A padded row's candidates end at its last eligible position, in both variants."""
     rows = [[0.99, 0.55, 0.3, 0.3], [0.99, 0.99, 0.99, 0.99]]

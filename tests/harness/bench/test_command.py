@@ -43,7 +43,6 @@ def test_memory_alone():
     found = json.loads(done.stdout.splitlines()[-1])
     (memory,) = found["memory"]
     assert memory["peak"] >= memory["weights"] + memory["kv"] + memory["logits"] > 0
-    assert memory["ratio"] >= 1
     assert "steps" not in found
 
 

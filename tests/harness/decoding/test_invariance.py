@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
 
 from harness.decoding import decode, loop
 from harness.models import shares
@@ -177,7 +178,9 @@ def test_shares_side_by_side_decode_the_same(both_ways, monkeypatch, family, spe
     monkeypatch.setattr(shares, "LEAST", 1)
     monkeypatch.setattr(shares, "COLUMNS", 2)
     monkeypatch.setattr(loop, "share_threads", lambda model: 3)
+    before = torch.get_num_threads()
     assert_same(both_ways(family, spec)[0], whole)
+    assert torch.get_num_threads() == before
 
 
 def test_the_grid_is_not_vacuous(tiny_denoiser, prompts, strategy, references):

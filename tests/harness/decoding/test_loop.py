@@ -265,7 +265,9 @@ def test_what_cannot_be_decoded_is_said_before_anything_is(tiny_denoiser, strate
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("spec", ["fixed", "confidence", "entropy+dual-cache"])
+@pytest.mark.parametrize(
+    "spec", ["fixed", "confidence", "entropy+dual-cache", "fixed:schedule=dream-block+eotp"]
+)
 def test_predictions_that_are_no_numbers_are_never_taken_for_an_answer(tiny_denoiser, strategy, spec):
     damaged = copy.deepcopy(tiny_denoiser("llada"))
     next(damaged.parameters()).data.fill_(math.nan)
