@@ -110,9 +110,9 @@ class Decoder:
         """The proposal, what the rule commits of it [B, W], and the columns that the stop rule keeps [B]."""
         strategy = self.strategy
         proposal = self._proposal(rows, logits, region, references)
-        if not (proposal.confidence >= 0).all():
-            raise UserError(NOT_A_NUMBER)
         wanted = strategy.cache.transfer(proposal, strategy.unmask.transfer_index(proposal))
+        if not (proposal.confidence >= 0).all():  # behind the rule, whose first question decides the one scan
+            raise UserError(NOT_A_NUMBER)
         transfer = wanted & proposal.masked
         if self.observe:
             self.observe(rows, proposal, transfer)

@@ -10,7 +10,7 @@ import torch
 
 from harness.decoding import decode
 from harness.errors import UserError
-from strategies import SpecError
+from strategies import Predictions, SpecError
 
 FAMILIES = ("llada", "dream")
 SPECS = (
@@ -179,6 +179,23 @@ def test_a_filter_sees_the_committed_positions_of_its_block_too(tiny_denoiser, s
     )
     assert any((view.masked[0, :4] == 0).any() for view in views)
     assert all((view.confidence[0, :4] > 0).all() for view in views)
+
+
+@pytest.mark.parametrize(
+    "spec", ["fixed:remasking=margin", "entropy+eotp", "oracle", "learn2pd:filter=FILTER+eotp", "factor"]
+)
+def test_a_step_asks_the_device_once(tiny_denoiser, prompts, strategy, monkeypatch, spec):
+    """One copy to the host a forward, and one pass over the logits, whatever the rule weighs."""
+    copies, passes = [], []
+    measure, scanned = Predictions.measure, Predictions._scan
+    monkeypatch.setattr(Predictions, "measure", lambda self, names: copies.append(1) or measure(self, names))
+    monkeypatch.setattr(
+        Predictions, "_scan", lambda self, entropy: passes.append(1) or scanned(self, entropy)
+    )
+    answers = [[4] * 8] * 2
+    options = {"gen_length": 8, "block_length": 4, "batch_size": 1, "references": answers}
+    found = decode(tiny_denoiser("llada"), prompts[:2], strategy(spec), **options)
+    assert len(copies) == len(passes) == sum(generation.nfe for generation in found)
 
 
 def test_what_a_cut_removes_is_not_committed(tiny_denoiser, strategy):
