@@ -75,12 +75,7 @@ def layout(rows: Rows, stored: bool, batched: bool) -> tuple[Group, ...]:
             if which.any()
         )
     return tuple(
-        Group(
-            1,
-            slice(start, start + count),
-            slice(slot, slot + 1) if stored else slice(begin, begin + keys),
-            keys,
-        )
+        _contiguous(1, slot if stored else begin, start, count, keys, stored)
         for slot, start, count, begin, keys in zip(*(part.tolist() for part in rows), strict=True)
         if count
     )
@@ -95,16 +90,19 @@ def _alike(rows: Rows, stored: bool) -> bool:
 
 
 def _whole(rows: Rows, stored: bool) -> Group:
-    count, start = len(rows.slot), int(rows.start[0])
-    longest = int(rows.keys[0] if count == 1 else rows.keys.max())
+    longest = int(rows.keys.max())
     first = int(rows.slot[0] if stored else rows.begin[0])
-    return Group(
-        rows=count,
-        queries=slice(start, start + count * int(rows.count[0])),
-        keys=slice(first, first + count * (1 if stored else longest)),
-        longest=longest,
-        mask=rows.keys if count > 1 and (rows.keys != longest).any() else None,
-    )
+    mask = rows.keys if (rows.keys != longest).any() else None
+    start, width = int(rows.start[0]), int(rows.count[0])
+    return _contiguous(len(rows.slot), first, start, width, longest, stored, mask)
+
+
+def _contiguous(
+    rows: int, first: int, start: int, width: int, longest: int, stored: bool, mask: np.ndarray | None = None
+) -> Group:
+    """Rows whose queries lie side by side from `start`, and whose slots, or packed keys, from `first` on."""
+    keys = slice(first, first + rows * (1 if stored else longest))
+    return Group(rows, slice(start, start + rows * width), keys, longest, mask)
 
 
 def _padded(rows: Rows, stored: bool, total: int) -> Group:

@@ -34,12 +34,13 @@ def share_threads(model: Denoiser) -> int:
 def runs_of(segments: Sequence[Segment], threads: int) -> list[tuple[int, int]]:
     """First and one past the last row of each share: runs of about equal columns, as many as threads or a
     multiple of that where the rows' widths allow; one run where shares would not pay."""
-    widths = np.array([segment.width for segment in segments])
-    total = widths.sum()
+    widths = [segment.width for segment in segments]
+    total = sum(widths)
     if threads == 1 or len(segments) < threads or total < LEAST:
         return [(0, len(segments))]
     number = threads * max(1, round(total / (threads * COLUMNS)))
-    home = (widths.cumsum() - widths / 2) * number // total  # the share that a row's middle column falls into
+    middles = np.cumsum(widths) - np.array(widths) / 2
+    home = middles * number // total  # the share that a row's middle column falls into
     bounds = [0, *(np.diff(home).nonzero()[0] + 1).tolist(), len(segments)]
     return list(pairwise(bounds))
 
