@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
+from harness.decoding.canvas import Live
+
 
 @dataclass(frozen=True)
 class Generation:
@@ -27,3 +31,22 @@ class Generation:
     refresh_steps: list[int]
     events: list[list[tuple[int, int]]]
     latency_s: float
+
+    @classmethod
+    def of(cls, entry: Live, canvas: np.ndarray) -> Generation:
+        """What a finished row leaves behind, given the canvas' tokens [slots, L]."""
+        row, trace = entry.row, entry.trace
+        tokens = canvas[row.slot, : row.end].tolist()
+        commit_step, confidence = trace.by_column(row.start, row.end)
+        return cls(
+            prompt_ids=tokens[: row.start],
+            output_ids=tokens[row.start :],
+            commit_step=commit_step,
+            confidence=confidence,
+            nfe=row.nfe,
+            refresh_nfe=row.refreshes,
+            query_tokens=row.queries,
+            refresh_steps=trace.refresh_steps,
+            events=trace.events(row.start),
+            latency_s=trace.seconds,
+        )

@@ -17,7 +17,7 @@ from harness.decoding.request import check_request
 from harness.decoding.sampling import row_noise, seeded
 from harness.errors import UserError
 from harness.models.allocator import keep_freed_memory
-from harness.models.packing import Packed, Segment, pack
+from harness.models.packing import Layout, Packed, Segment
 from harness.models.shares import Shares, runs_of, share_threads
 from harness.models.transformer import Denoiser
 from strategies import Predictions, Proposal, Row, Strategy, Vocabulary
@@ -55,6 +55,7 @@ class Decoder:
         self.live: list[Live] = []
         self.generators: dict[int, torch.Generator] = {}
         self.shares = Shares(share_threads(model))
+        self._laid: Layout | None = None
         self.tail = strategy.stop.reads_tail and not strategy.cache.keeps_kv
 
     def admit(self, slot: int, sample: int, prompt: list[int], seed: int, reference: list[int]) -> None:
@@ -94,11 +95,16 @@ class Decoder:
         extras = []
         if self.strategy.unmask.needs_reference:
             extras.append(self.canvas.references[region.slots, region.columns].ravel()[region.index])
-        store = self.kv.length if self.kv is not None else None
-        runs = runs_of(segments, self.shares.threads)
-        tokens, device = self.canvas.tokens, self.model.device
-        packs, references = pack(tokens, segments, region.read, store, device, extras, runs=runs)
+        packs, references = self._layout(segments).pack(self.canvas.tokens, region.read, extras)
         return region, packs, references
+
+    def _layout(self, segments: list[Segment]) -> Layout:
+        """How `segments` are packed: as a step before, while the rows stay in their blocks."""
+        if self._laid is None or self._laid.segments != segments:
+            store = self.kv.length if self.kv is not None else None
+            runs = runs_of(segments, self.shares.threads)
+            self._laid = Layout(segments, store, self.model.device, runs=runs)
+        return self._laid
 
     def _forward(self, packs: list[Packed]) -> Tensor:
         """Logits [N, V] of the positions read."""
@@ -206,24 +212,7 @@ class Decoder:
             self.live = [entry for entry in self.live if not entry.row.finished]
         for entry in done:
             self.generators.pop(entry.row.slot, None)
-        return [(entry.row, self._generation(entry)) for entry in done]
-
-    def _generation(self, entry: Live) -> Generation:
-        row = entry.row
-        tokens = self.canvas.tokens[row.slot, : row.end].tolist()
-        commit_step, confidence = entry.trace.by_column(row.start, row.end)
-        return Generation(
-            prompt_ids=tokens[: row.start],
-            output_ids=tokens[row.start :],
-            commit_step=commit_step,
-            confidence=confidence,
-            nfe=row.nfe,
-            refresh_nfe=row.refreshes,
-            query_tokens=row.queries,
-            refresh_steps=entry.trace.refresh_steps,
-            events=entry.trace.events(row.start),
-            latency_s=entry.trace.seconds,
-        )
+        return [(entry.row, Generation.of(entry, self.canvas.tokens)) for entry in done]
 
 
 @torch.inference_mode()

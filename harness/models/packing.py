@@ -62,61 +62,94 @@ def upload(arrays: Sequence[np.ndarray], device: torch.device) -> list[Tensor]:
     return out
 
 
-def pack(
-    canvas: np.ndarray,
-    segments: Sequence[Segment],
-    read: np.ndarray,
-    store_length: int | None,
-    device: torch.device,
-    extras: Sequence[np.ndarray] = (),
-    batched: bool | None = None,
-    runs: Sequence[tuple[int, int]] = (),
-) -> tuple[list[Packed], list[Tensor]]:
-    """Lay the segments of `canvas` [slots, L] end to end; `extras` ride along in the same copy.
+class _Run(NamedTuple):
+    """A forward that a layout is cut into: its rows and query columns among the layout's own."""
 
-    read: [N] int64 packed indices, row by row. store_length: columns of the KV store, None without a
-    cache. batched: attend in few padded batches, as a GPU likes it (the default there), not row by row.
-    runs: first and one past the last row of each forward that the step is cut into, one by default. Back
-    come those forwards, whose `read` and groups count from their own first column, and the extras.
+    rows: slice
+    queries: slice
+    length: int
+    every: tuple[Group, ...]
+
+
+class Layout:
+    """Segments laid end to end: all of a step's packing that outlives it, since rows change seldom.
+
+    store_length: columns of the KV store, None without a cache. batched: attend in few padded batches,
+    as a GPU likes it (the default there), not row by row. runs: first and one past the last row of each
+    forward that the step is cut into, one by default.
     """
-    stored = store_length is not None
-    if batched is None:
-        batched = device.type != "cpu"
-    slot, first, last, keys = np.array(segments).T
-    width = last - first
-    ends = width.cumsum()
-    begin = ends - width
-    columns, slots = np.arange(ends[-1]), slot.repeat(width)
-    columns += (first - begin).repeat(width)
-    read_ends = read.searchsorted(ends)
-    read_starts = np.concatenate((ZERO, read_ends[:-1]))
-    keys = keys if stored else width
-    laid, counts, read = [], read_ends - read_starts, read.copy() if len(runs) > 1 else read
-    for low, high in runs or [(0, len(segments))]:
-        rows, origin = slice(low, high), begin[low]
-        taken = slice(origin, ends[high - 1]), slice(read_starts[low], read_ends[high - 1])
-        if low:
-            read[taken[1]] -= origin
-        own, place = begin[rows] - origin, read_starts[rows] - read_starts[low]
-        every = layout(Rows(slot[rows], own, width[rows], own, keys[rows]), stored, batched)
-        final = layout(Rows(slot[rows], place, counts[rows], own, keys[rows]), stored, batched)
-        laid.append((taken, int(last[rows].max()), every, final))
-    arrays = [canvas[slots, columns], columns, read, *extras]
-    if store_length is not None:
-        arrays.append(slots * store_length + columns)
-    indices = [array for *_, every, final in laid for group in (*every, *final) for array in group.arrays()]
-    tensors = upload(arrays + indices, device)
-    placed = iter(tensors[len(arrays) :])
-    packs = [
-        Packed(
-            tokens=tensors[0][queries],
-            columns=tensors[1][queries],
-            read=tensors[2][chosen],
-            at=tensors[len(arrays) - 1][queries] if stored else None,
-            length=length,
-            every=tuple(group.placed(placed) for group in every),
-            last=tuple(group.placed(placed) for group in final),
-        )
-        for (queries, chosen), length, every, final in laid
-    ]
-    return packs, tensors[3 : 3 + len(extras)]
+
+    def __init__(
+        self,
+        segments: Sequence[Segment],
+        store_length: int | None,
+        device: torch.device,
+        batched: bool | None = None,
+        runs: Sequence[tuple[int, int]] = (),
+    ) -> None:
+        self.segments, self.device = list(segments), device
+        self._stored = store_length is not None
+        self._batched = device.type != "cpu" if batched is None else batched
+        self._slot, first, last, keys = np.array(self.segments).T
+        self._width = last - first
+        self._keys = keys if self._stored else self._width
+        self._ends = self._width.cumsum()
+        self._begin = self._ends - self._width
+        self._slots, columns = self._slot.repeat(self._width), np.arange(self._ends[-1])
+        columns += (first - self._begin).repeat(self._width)
+        self._columns = columns
+        laid = [self._run(low, high, last) for low, high in runs or [(0, len(self.segments))]]
+        arrays = [columns] if store_length is None else [columns, self._slots * store_length + columns]
+        fixed = len(arrays)
+        arrays += [array for run in laid for group in run.every for array in group.arrays()]
+        placed = iter((tensors := upload(arrays, device))[fixed:])
+        self._runs = [run._replace(every=tuple(group.placed(placed) for group in run.every)) for run in laid]
+        self._on_device = tensors[0], tensors[1] if self._stored else None
+
+    def _run(self, low: int, high: int, last: np.ndarray) -> _Run:
+        rows = slice(low, high)
+        own = self._begin[rows] - self._begin[low]
+        groups = self._groups(rows, own, self._width[rows])
+        queries = slice(self._begin[low], self._ends[high - 1])
+        return _Run(rows, queries, int(last[rows].max()), groups)
+
+    def _groups(self, rows: slice, start: np.ndarray, count: np.ndarray) -> tuple[Group, ...]:
+        begin = self._begin[rows] - self._begin[rows.start]
+        laid = Rows(self._slot[rows], start, count, begin, self._keys[rows])
+        return layout(laid, self._stored, self._batched)
+
+    def pack(
+        self, canvas: np.ndarray, read: np.ndarray, extras: Sequence[np.ndarray] = ()
+    ) -> tuple[list[Packed], list[Tensor]]:
+        """The layout's forwards over what `canvas` [slots, L] holds now, and `extras` in the same copy.
+
+        read: [N] int64 packed indices, row by row; those of a forward count from its own first column,
+        as its groups do.
+        """
+        ends = read.searchsorted(self._ends)
+        starts = np.concatenate((ZERO, ends[:-1]))
+        counts, several = ends - starts, len(self._runs) > 1
+        read, taken, lasts = read.copy() if several else read, [], []
+        for run in self._runs:
+            place = starts[run.rows]
+            lasts.append(self._groups(run.rows, place - place[0], counts[run.rows]))
+            taken.append(slice(place[0], ends[run.rows][-1]))
+            if several:
+                read[taken[-1]] -= run.queries.start
+        arrays = [canvas[self._slots, self._columns], read, *extras]
+        indices = [array for last in lasts for group in last for array in group.arrays()]
+        tensors = upload(arrays + indices, self.device)
+        placed, (columns, at) = iter(tensors[len(arrays) :]), self._on_device
+        packs = [
+            Packed(
+                tokens=tensors[0][run.queries],
+                columns=columns[run.queries],
+                read=tensors[1][chosen],
+                at=None if at is None else at[run.queries],
+                length=run.length,
+                every=run.every,
+                last=tuple(group.placed(placed) for group in last),
+            )
+            for run, chosen, last in zip(self._runs, taken, lasts, strict=True)
+        ]
+        return packs, tensors[2 : 2 + len(extras)]

@@ -6,7 +6,7 @@ import torch
 
 from harness.bench.workload import Workload, drawn_lengths, synthetic
 from harness.decoding.loop import Decoder
-from harness.models.packing import Segment, pack
+from harness.models.packing import Layout, Segment
 from harness.models.random_weights import random_model
 from strategies import parse
 
@@ -38,7 +38,7 @@ def test_the_store_is_written(benchmark, workload):
 def test_a_step_is_packed(benchmark, rows):
     canvas = np.zeros((rows, 200), np.int64)
     segments = [Segment(slot, 40 + slot, 72 + slot, 150 + slot) for slot in range(rows)]
-    (packed,), _ = benchmark(pack, canvas, segments, np.arange(32 * rows), 200, CPU)
+    (packed,), _ = benchmark(lambda: Layout(segments, 200, CPU).pack(canvas, np.arange(32 * rows)))
     assert len(packed.tokens) == 32 * rows
 
 

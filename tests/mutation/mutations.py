@@ -24,8 +24,8 @@ MUTATIONS = (
     (
         "every row writes into slot 0",
         PACKING,
-        "arrays.append(slots * store_length + columns)",
-        "arrays.append(columns)",
+        "[columns, self._slots * store_length + columns]",
+        "[columns, columns]",
     ),
     (
         "a row attends past its end",
@@ -36,8 +36,8 @@ MUTATIONS = (
     (
         "positions restart at the query",
         PACKING,
-        "columns += (first - begin)",
-        "columns += (0 - begin)",
+        "columns += (first - self._begin)",
+        "columns += (0 - self._begin)",
     ),
     (
         "a reused slot keeps the last sample's tokens",
@@ -152,14 +152,14 @@ MUTATIONS = (
     ("oracle admits everything", UNMASK, "return p.tokens == p.best", "return p.eligible"),
     ("an unwilling rule commits nothing", BASE, "best[lost] = p.eligible[lost].argmax(1)", "pass"),
     # Shares
-    ("a share reads at the step's places", PACKING, "read[taken[1]] -= origin", "pass"),
+    ("a share reads at the step's places", PACKING, "read[taken[-1]] -= run.queries.start", "pass"),
     (
         "a share attends at the step's places",
         PACKING,
-        "place = begin[rows] - origin,",
-        "place = begin[rows],",
+        "begin = self._begin[rows] - self._begin[rows.start]",
+        "begin = self._begin[rows]",
     ),
-    ("packing changes what it was given", PACKING, "read.copy() if len(runs) > 1 else read", "read"),
+    ("packing changes what it was given", PACKING, "read.copy() if several else read", "read"),
     ("threads are not given back", LOOP, "decoder.shares.give_back()", "pass"),
     (
         "noise is drawn for tokens first",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from harness.models.packing import Segment, pack
+from harness.models.packing import Layout, Segment
 
 CPU = torch.device("cpu")
 RAGGED = {
@@ -34,7 +34,7 @@ def test_padding_changes_nothing(tiny_denoiser, family, rows, stored):
             store = model.new_kv(3, 20)
             for part in (*store.keys, *store.values):
                 part.copy_(torch.randn(part.shape, generator=torch.Generator().manual_seed(1)))
-        (packed,), _ = pack(canvas, segments, read, 20 if stored else None, CPU, batched=batched)
+        (packed,), _ = Layout(segments, 20 if stored else None, CPU, batched).pack(canvas, read)
         with torch.inference_mode():
             found.append(model.forward_packed(packed, store))
     torch.testing.assert_close(*found, rtol=0, atol=1e-12)

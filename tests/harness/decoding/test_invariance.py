@@ -12,7 +12,7 @@ import torch
 
 from harness.decoding import decode, loop
 from harness.models import shares
-from harness.models.packing import pack
+from harness.models.packing import Layout
 
 FAMILIES = ("llada", "dream")
 LEARNED = "learn2pd:threshold=0.7,filter=FILTER"
@@ -166,7 +166,7 @@ def test_a_batch_samples_what_each_sample_samples_alone(both_ways, family, spec)
 def test_attention_in_padded_batches_decodes_the_same(both_ways, monkeypatch, family, spec):
     """On a GPU, rows of unequal widths attend in few padded batches; here they may on a CPU too."""
     one_by_one = both_ways(family, spec)[1]
-    monkeypatch.setattr(loop, "pack", partial(pack, batched=True))
+    monkeypatch.setattr(loop, "Layout", partial(Layout, batched=True))
     assert_same(both_ways(family, spec)[0], one_by_one)
 
 

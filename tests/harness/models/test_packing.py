@@ -3,14 +3,14 @@
 import numpy as np
 import torch
 
-from harness.models.packing import Segment, pack
+from harness.models.packing import Layout, Segment
 
 CPU = torch.device("cpu")
 CANVAS = np.arange(30).reshape(3, 10)
 
 
 def packed(*segments, store=10, read=(0,), extras=()):
-    (step,), more = pack(CANVAS, [Segment(*s) for s in segments], np.array(read), store, CPU, extras)
+    (step,), more = Layout([Segment(*s) for s in segments], store, CPU).pack(CANVAS, np.array(read), extras)
     return step, more
 
 

@@ -13,7 +13,7 @@ import torch
 from harness.decoding import decode
 from harness.models import shares as module
 from harness.models.loading import load_model
-from harness.models.packing import Segment, pack
+from harness.models.packing import Layout, Segment
 from harness.models.shares import Shares, runs_of, share_threads
 from harness.models.transformer import Denoiser
 from strategies import parse
@@ -77,7 +77,7 @@ def test_shares_give_the_logits_of_one_piece(tiny_denoiser, family, stored, batc
         for threads in (1, 3):
             store = model.new_kv(7, 20) if stored else None
             runs, length = runs_of(segments, threads), 20 if stored else None
-            packs, _ = pack(canvas, segments, read, length, CPU, batched=batched, runs=runs)
+            packs, _ = Layout(segments, length, CPU, batched, runs).pack(canvas, read)
             assert (len(packs) > 1) == (threads > 1)
             shared = Shares(threads)
             with torch.inference_mode():

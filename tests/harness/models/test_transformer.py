@@ -9,7 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from harness.models.names import NAMES
-from harness.models.packing import Segment, pack
+from harness.models.packing import Layout, Segment
 from harness.models.transformer import Denoiser, build
 
 FAMILIES = ("llada", "dream")
@@ -22,7 +22,7 @@ def packed_step(model, rows, kv, store_length, batched=False):
         canvas[slot, : len(tokens)] = tokens
     segments = [Segment(slot, first, last, keys) for slot, _, first, last, keys in rows]
     read = np.arange(sum(segment.width for segment in segments))
-    (packed,), _ = pack(canvas, segments, read, store_length, model.device, batched=batched)
+    (packed,), _ = Layout(segments, store_length, model.device, batched).pack(canvas, read)
     with torch.inference_mode():
         return model.forward_packed(packed, kv).split([segment.width for segment in segments])
 
@@ -242,7 +242,7 @@ def test_what_is_read_does_not_depend_on_what_else_is(tiny_denoiser, batched):
         np.array([0, 13, 22]),
         np.array([11, 12, 30]),
     ):
-        (packed,), _ = pack(canvas, segments, read, None, model.device, batched=batched)
+        (packed,), _ = Layout(segments, None, model.device, batched).pack(canvas, read)
         logits = model.forward_packed(packed, None)
         everything = logits if everything is None else everything
         torch.testing.assert_close(logits, everything[read], rtol=1e-9, atol=1e-9)
