@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 from harness.errors import UserError, mendable
 from results.errors import ResultsError
-from strategies.errors import SpecError
+from strategies.errors import PartError, SpecError
+from strategies.plugins import blamed
 
 COMMANDS = {
     "run": "decode suites under strategies, score them, draw the trade-off",
@@ -38,17 +39,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         return _dispatch(arguments)
-    except (UserError, SpecError, ResultsError) as error:
+    except (UserError, SpecError, PartError, ResultsError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return USER_MISTAKE
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
-    except OSError as error:
-        line = mendable(error)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return SOME_FAILED
+    except Exception as error:
+        line = blamed(error) or (mendable(error) if isinstance(error, OSError) else None)
         if line is None:
             raise
-        print(f"error: {line}", file=sys.stderr)
+        print(f"error: {' '.join(line.split())}", file=sys.stderr)
         return USER_MISTAKE
 
 

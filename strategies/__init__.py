@@ -1,7 +1,7 @@
 """What varies between decoding methods: unmasking rules, cache policies, stop rules, and their names."""
 
 from strategies.base import CacheRule, Row, StopRule, Strategy, UnmaskRule
-from strategies.errors import SpecError
+from strategies.errors import PartError, SpecError
 from strategies.predictions import Predictions, Vocabulary
 from strategies.proposal import Proposal
 from strategies.registry import ALL, parse, register, resolve
@@ -9,6 +9,7 @@ from strategies.registry import ALL, parse, register, resolve
 __all__ = [
     "ALL",
     "CacheRule",
+    "PartError",
     "Predictions",
     "Proposal",
     "Row",

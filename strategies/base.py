@@ -10,7 +10,8 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 
-from strategies.errors import SpecError
+from strategies import answers
+from strategies.errors import PartError, SpecError
 from strategies.predictions import Vocabulary
 from strategies.proposal import Proposal
 
@@ -79,7 +80,7 @@ class UnmaskRule:
         return ()
 
     def score(self, p: Proposal) -> np.ndarray:
-        """[B, W] float64, higher commits sooner; the proposal's arrays may be returned, but not changed."""
+        """[B, W] float64, higher commits sooner. The proposal's arrays are read-only, but may be returned."""
         return p.confidence
 
     def admit(self, p: Proposal, score: np.ndarray) -> np.ndarray:
@@ -94,9 +95,15 @@ class UnmaskRule:
         return None
 
     def transfer_index(self, p: Proposal) -> np.ndarray:
-        """[B, W] bool, positions to commit: the best eligible one always, so every forward makes progress."""
-        score = np.where(p.eligible, self.score(p), -np.inf)
-        admitted = np.asarray(self.admit(p, score)) & p.eligible
+        """[B, W] bool, positions to commit: the best eligible one always, so every forward makes progress.
+
+        Raises PartError where `score` or `admit` answers anything but such arrays.
+        """
+        shape = p.eligible.shape
+        score = np.where(p.eligible, answers.scored(self, self.score(p), shape), -np.inf)
+        if np.isnan(score).any() and (p.confidence >= 0).all():  # else the model's NaN, which the loop names
+            raise PartError(f"{type(self).__name__}.score() answers NaN")
+        admitted = answers.admitted(self, "admit", self.admit(p, score), shape) & p.eligible
         if not self.patient:
             rows, best = np.arange(len(score)), score.argmax(1)
             lost = ~p.eligible[rows, best]  # a rule may score even eligible positions -inf
@@ -117,7 +124,10 @@ class CacheRule(Protocol):
         ...
 
     def span(self, row: Row) -> tuple[int, int]:
-        """First and one past the last column to recompute for `row`."""
+        """First and one past the last column to recompute for `row`: all that is still masked in its block.
+
+        With `keeps_kv`, (0, row.end) is a refresh, and a row's first forward has to be one.
+        """
         ...
 
     def transfer(self, p: Proposal, transfer: np.ndarray) -> np.ndarray:

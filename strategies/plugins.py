@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import traceback
 from importlib.metadata import entry_points
 from pathlib import Path
 
 from strategies.errors import SpecError
+from strategies.registry import PARTS
 
 ENTRY_POINTS = "dllm_parallel_bench.strategies"
 
@@ -33,6 +35,19 @@ def load_file(path: str | Path) -> None:
         if isinstance(error, SpecError):
             raise SpecError(f"{path}: {error}") from error
         raise SpecError(f"plug-in {path} failed: {type(error).__name__}: {error}") from error
+
+
+def blamed(error: BaseException) -> str | None:
+    """One line that names the place in a plug-in where `error` arose, None where it arose elsewhere."""
+    modules = {part.cls.__module__ for part in PARTS.values()}
+    own = {
+        getattr(sys.modules[name], "__file__", None) for name in modules if not name.startswith("strategies.")
+    }
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in own]
+    if not frames:
+        return None
+    at = frames[-1]
+    return f"plug-in {at.filename}, line {at.lineno}, in {at.name}: {type(error).__name__}: {error}"
 
 
 def load_entry_points() -> None:

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from strategies.errors import PartError
+
 SCANNED = 1 << 23  # logits exponentiated at once
 # What can be measured, in the order in which it is taken: noise is drawn before tokens are, and a scan
 # for the entropy yields the confidence too.
@@ -148,7 +150,8 @@ class Predictions:
     @property
     def uniform(self) -> Tensor:
         """[N] float64 uniform random numbers, drawn for each sample from its own generator."""
-        assert self._noise is not None
+        if self._noise is None:
+            raise PartError("a rule that asks for `uniform` has to say so: random = True")
         return self._noise("uniform", 1)[:, 0]
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from strategies import answers
 from strategies.predictions import Predictions, Vocabulary
 
 if TYPE_CHECKING:
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
 class Proposal:
     """What the denoiser proposes for the region each row reads, from its active block's first column on.
 
-    Everything here is a numpy array: a rule weighs a few numbers a position, which would cost a device a
-    launch each. index: [N] flat places in [B, W] of the positions read. eligible: [B, W] bool, masked
-    positions of the active block. masked: [B, W] bool, every masked position read. rows: [B, 4] int64,
+    Everything here is a read-only numpy array: a rule weighs a few numbers a position, which would cost a
+    device a launch each. index: [N] flat places in [B, W] of the positions read. eligible: [B, W] bool,
+    masked positions of the active block. masked: [B, W] bool, every masked position read. rows: [B, 4] int64,
     split into step, entered, offset, width [B, 1]: forwards already spent on the block, masks it held when
     entered, its first column counted from the generation's, nominal width. The quantities are float64
     unless said otherwise. The first one asked for comes from the device together with the tokens and
@@ -39,6 +40,8 @@ class Proposal:
         gen_length: int,
         rule: UnmaskRule,
     ) -> None:
+        for array in (eligible, masked, rows):
+            array.flags.writeable = False
         self.predictions, self.index = predictions, index
         self.eligible, self.masked = eligible, masked
         self.step, self.entered, self.offset, self.width = rows.T[:, :, None]
@@ -62,13 +65,17 @@ class Proposal:
     def _quantity(self, name: str, fill: float = 0.0) -> np.ndarray:
         if name not in self._held:
             always = () if self._held else self.predictions.always
-            self._held |= self.predictions.measure({name, *always})
+            found = self.predictions.measure({name, *always})
+            for array in found.values():
+                array.flags.writeable = False
+            self._held |= found
         return self.spread(self._held[name], fill)
 
     @cached_property
     def vouched(self) -> np.ndarray | None:
         """[B, W] bool, what the rule believes final, None where it has no say."""
-        return self._rule.vouched(self)
+        found = self._rule.vouched(self)
+        return None if found is None else answers.admitted(self._rule, "vouched", found, self.masked.shape)
 
     @cached_property
     def best(self) -> np.ndarray:

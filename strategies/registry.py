@@ -8,19 +8,26 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import inspect
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from strategies.base import Strategy
+from strategies.base import Strategy, UnmaskRule
 from strategies.cache import DualCache, NoCache, PrefixCache
 from strategies.errors import SpecError
 from strategies.stop import EndOfTextPrediction, FullLength
 from strategies.unmask import Confidence, Entropy, Factor, FixedSteps, LearnedFilter, Oracle
-from strategies.values import read_value
+from strategies.values import KINDS, read_value, readable
 
 RULE, CACHE, STOP = "rule", "cache", "stop"
+MEMBERS = {
+    RULE: ("score", "admit"),
+    CACHE: ("keeps_kv", "keeps_cut", "span", "transfer"),
+    STOP: ("reads_tail", "cut"),
+}
+SEPARATORS = re.compile(r"\s*([+:,=@])\s*")
 
 
 @dataclass(frozen=True)
@@ -78,17 +85,47 @@ def register(kind: str, name: str, cls: type, source: str = "plug-in") -> None:
     """Make a plug-in's rule, cache or stop known to the grammar under `name`.
 
     kind: "rule", "cache" or "stop". cls: a frozen dataclass whose fields are the spec's keys.
-    Raises SpecError for a name that is taken or not of lower-case letters, digits and hyphens.
+    Raises SpecError for a name that is taken or not of lower-case letters, digits and hyphens, and for a
+    class that cannot be such a part.
     """
     if kind not in (RULE, CACHE, STOP):
         raise SpecError(f"plug-in {name!r}: kind {kind!r} is not one of rule, cache, stop")
     if not re.fullmatch(r"[a-z][a-z0-9-]*", name):
         raise SpecError(f"plug-in name {name!r} must be lower-case letters, digits and hyphens")
-    if (name in PARTS and PARTS[name].cls is not cls) or name in PRESETS:
+    if (name in PARTS and PARTS[name].cls is not cls) or name in PRESETS or name == "all":
         raise SpecError(f"plug-in name {name!r} is already taken")
-    if not dataclasses.is_dataclass(cls):
-        raise SpecError(f"plug-in {name!r}: {cls.__name__} is not a dataclass")
+    fault = _unfit(kind, cls)
+    if fault:
+        raise SpecError(f"plug-in {name!r}: {fault}")
     PARTS[name] = Part(name, kind, cls, source)
+
+
+def _unfit(kind: str, cls: Any) -> str:
+    """Why `cls` cannot be a part of that kind, empty where it can."""
+    if not isinstance(cls, type):
+        return f"register the class, not {cls!r}"
+    if not dataclasses.is_dataclass(cls):
+        return f"{cls.__name__} is not a dataclass"
+    if kind == RULE and not issubclass(cls, UnmaskRule):
+        return f"{cls.__name__} is no subclass of UnmaskRule"
+    lacking = [name for name in MEMBERS[kind] if not hasattr(cls, name)]
+    if lacking:
+        return f"{cls.__name__} lacks {', '.join(lacking)}"
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    loose = [
+        name
+        for name, hint in inspect.get_annotations(cls).items()
+        if name not in fields and "ClassVar" not in str(hint)
+    ]
+    if loose:
+        return f"{', '.join(loose)} of {cls.__name__} is no field; decorate it with @dataclass(frozen=True)"
+    unreadable = [name for name, field in fields.items() if not readable(field)]
+    if unreadable:
+        known = ", ".join(sorted(KINDS))
+        return (
+            f"{', '.join(unreadable)} of {cls.__name__} cannot be read from a spec; use {known} or choice()"
+        )
+    return ""
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -97,13 +134,18 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
+def normal(spec: str) -> str:
+    """The spec without the white space around its separators; paths may hold some."""
+    return SEPARATORS.sub(r"\1", spec.strip())
+
+
 def parse(spec: str) -> Strategy:
     """Build the strategy that `spec` names.
 
     Raises SpecError, one line listing what exists, for unknown names and keys, bad values, and
     anything but exactly one rule, at most one cache and at most one stop.
     """
-    text = "".join(spec.split())
+    text = normal(spec)
     body, at, adapter = text.partition("@")
     if not body or (at and not adapter):
         raise SpecError(
@@ -149,7 +191,7 @@ def _keys(part_text: str, keys: str) -> dict[str, str]:
     for item in keys.split(","):
         key, equals, value = item.partition("=")
         if not equals or not key:
-            raise SpecError(f"{part_text!r}: {item!r} is not key=value")
+            raise SpecError(f"{part_text!r}: {item!r} is not key=value; write name:key=value,key=value")
         if key in values:
             raise SpecError(f"{part_text!r} gives {key} twice")
         values[key] = value
@@ -162,6 +204,15 @@ def _build(part: Part, values: dict[str, str]) -> Any:
         if key not in fields:
             known = ", ".join(fields) or "none"
             raise SpecError(f"{part.name} has no key {key!r}{nearest(key, fields)} (its keys: {known})")
+    missing = [
+        name
+        for name, field in fields.items()
+        if name not in values
+        and field.default is dataclasses.MISSING
+        and field.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise SpecError(f"{part.name} needs {', '.join(missing)}: write {part.name}:{missing[0]}=...")
     return part.cls(**{key: read_value(part.name, fields[key], text) for key, text in values.items()})
 
 
@@ -190,7 +241,7 @@ def resolve(text: str) -> list[Strategy]:
     """The strategies of a list of specs, `all` standing for the curated list; duplicates are dropped."""
     specs: dict[str, None] = {}
     for spec in split_list(text):
-        specs |= dict.fromkeys(ALL if spec == "all" else ("".join(spec.split()),))
+        specs |= dict.fromkeys(ALL if spec == "all" else (normal(spec),))
     if not specs:
         raise SpecError("no strategy given; write all, or specs separated by commas")
     return [parse(spec) for spec in specs]

@@ -11,6 +11,8 @@ from typing import Any
 
 from strategies.errors import SpecError
 
+KINDS = {"float", "int", "bool", "str", "Steps"}  # that `read_value` reads
+
 
 @dataclass(frozen=True)
 class Steps:
@@ -60,10 +62,21 @@ def choice(*options: str) -> Any:
     return dataclasses.field(default=options[0], metadata={"options": options})
 
 
+def readable(spec_field: dataclasses.Field[Any]) -> bool:
+    """Whether `read_value` knows how to read the field."""
+    words = _types(spec_field) - {"class", "strategies", "values", "typing", "Optional", "None", "NoneType"}
+    return "options" in spec_field.metadata or (bool(words) and words <= KINDS)
+
+
+def _types(spec_field: dataclasses.Field[Any]) -> set[str]:
+    """The words of the field's annotation, which may be a class or its text."""
+    return set(re.findall(r"\w+", str(spec_field.type)))
+
+
 def read_value(name: str, spec_field: dataclasses.Field[Any], text: str) -> Any:
     """The value of `text` for a field of the part `name`. Raises SpecError naming key, value and range."""
     key, meta = spec_field.name, spec_field.metadata
-    types = set(re.findall(r"\w+", str(spec_field.type)))  # the annotation may be a class or its text
+    types = _types(spec_field)
     where = f"{name}: {key}={text}"
     if "options" in meta:
         if text not in meta["options"]:
@@ -71,11 +84,17 @@ def read_value(name: str, spec_field: dataclasses.Field[Any], text: str) -> Any:
         return text
     if "Steps" in types:
         return Steps.parse(text)
+    if "bool" in types:
+        if text.lower() not in ("true", "false"):
+            raise SpecError(f"{where} is not true or false")
+        return text.lower() == "true"
     if types & {"float", "int"}:
         try:
             value = float(text) if "float" in types else int(text)
         except ValueError:
             raise SpecError(f"{where} is not a number") from None
+        if not math.isfinite(value):
+            raise SpecError(f"{where} is not a finite number")
         low, high = meta.get("least", -math.inf), meta.get("most", math.inf)
         above, below = meta.get("above", -math.inf), meta.get("below", math.inf)
         if not (low <= value <= high and above < value < below):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from harness.decoding.canvas import Canvas, Live
 from harness.decoding.generation import Generation
-from harness.decoding.region import Region, read_region
+from harness.decoding.region import Region, read_region, recomputed
 from harness.decoding.request import check_request
 from harness.decoding.sampling import row_noise, seeded
 from harness.errors import UserError
@@ -20,7 +20,7 @@ from harness.models.allocator import keep_freed_memory
 from harness.models.packing import Layout, Packed, Segment
 from harness.models.shares import Shares, runs_of, share_threads
 from harness.models.transformer import Denoiser
-from strategies import Predictions, Proposal, Row, Strategy, Vocabulary
+from strategies import Predictions, Proposal, Row, Strategy, Vocabulary, answers
 
 NOT_A_NUMBER = (
     "the model's predictions are not numbers (NaN): its weights are damaged, or overflow in this --dtype;"
@@ -50,6 +50,9 @@ class Decoder:
         self.gen_length, self.temperature, self.observe = gen_length, temperature, observe
         self.block_length = gen_length if strategy.unmask.whole_region else block_length
         self.vocabulary = Vocabulary(model.config.mask_id, model.config.terminators)
+        rule, rows = strategy.unmask, model.config.vocab_rows
+        self.banned = answers.tokens(rule, "banned", rule.banned(self.vocabulary), rows)
+        self.muted = answers.tokens(rule, "muted", rule.muted(self.vocabulary), rows)
         self.canvas = Canvas.empty(slots, length, gen_length)
         self.kv = model.new_kv(slots, length) if strategy.cache.keeps_kv else None
         self.live: list[Live] = []
@@ -117,22 +120,25 @@ class Decoder:
         strategy = self.strategy
         proposal = self._proposal(rows, logits, region, references)
         wanted = strategy.cache.transfer(proposal, strategy.unmask.transfer_index(proposal))
+        wanted = answers.admitted(strategy.cache, "transfer", wanted, proposal.masked.shape)
         if not (proposal.confidence >= 0).all():  # behind the rule, whose first question decides the one scan
             raise UserError(NOT_A_NUMBER)
         transfer = wanted & proposal.masked
         if self.observe:
             self.observe(rows, proposal, transfer)
         vouched = proposal.vouched if strategy.stop.reads_tail else None
-        return proposal, transfer, strategy.stop.cut(proposal, transfer, vouched)
+        keep = strategy.stop.cut(proposal, transfer, vouched)
+        return proposal, transfer, None if keep is None else answers.kept(strategy.stop, keep, len(rows))
 
     def _segment(self, row: Row) -> Segment:
         """The columns this forward recomputes for `row`, counted as its cost."""
         cache = self.strategy.cache
-        first, last = cache.span(row)
+        first, last = recomputed(self.strategy, row, self.canvas.masked[row.slot], self.tail)
+        refresh = cache.keeps_kv and (first, last) == (0, row.end)
         reads_first = self.strategy.unmask.reads_block or self.canvas.masked[row.slot, first]
         if self.model.config.shift and first > 0 and reads_first:
             first -= 1  # a shifted model predicts the block's first position at the column before it
-        if cache.keeps_kv and row.step == 0:
+        if refresh:
             row.refreshes += 1
             row.keys = row.end
         row.nfe += 1
@@ -143,15 +149,15 @@ class Decoder:
     def _proposal(
         self, rows: list[Row], logits: Tensor, region: Region, references: list[Tensor]
     ) -> Proposal:
-        rule, noise = self.strategy.unmask, None
+        noise = None
         if self.generators:
             generators = [self.generators[row.slot] for row in rows]
             noise = row_noise(generators, region.counts.tolist(), logits.device)
         predictions = Predictions(
             logits,
             self.vocabulary,
-            banned=rule.banned(self.vocabulary),
-            muted=rule.muted(self.vocabulary),
+            banned=self.banned,
+            muted=self.muted,
             temperature=self.temperature,
             noise=noise,
             references=references[0] if references else None,
@@ -164,7 +170,7 @@ class Decoder:
             masked=region.masked,
             rows=np.array(facts),
             gen_length=self.gen_length,
-            rule=rule,
+            rule=self.strategy.unmask,
         )
 
     def _nominal_width(self, row: Row) -> int:
@@ -198,7 +204,7 @@ class Decoder:
             row, trace, own = entry.row, entry.trace, slice(low, low + count)
             trace.commits.append((columns[own], tokens[own], confidence[own]))
             low += count
-            if self.kv is not None and row.step == 0:
+            if row.refreshes > len(trace.refresh_steps):
                 trace.refresh_steps.append(row.nfe)
             row.step += 1
             if not busy:

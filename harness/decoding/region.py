@@ -8,7 +8,28 @@ from typing import NamedTuple
 import numpy as np
 
 from harness.models.packing import Segment
-from strategies import Row
+from strategies import PartError, Row, Strategy, answers
+
+
+def recomputed(strategy: Strategy, row: Row, masked: np.ndarray, tail: bool) -> tuple[int, int]:
+    """First and one past the last column that the cache has this forward recompute for `row`.
+
+    masked: [L] the row's. tail: everything behind the active block is read too. Raises PartError where
+    what is read is not among them, or where a store is not filled at first.
+    """
+    cache = strategy.cache
+    first, last = answers.span(cache, cache.span(row), row.end)
+    behind = row.end if tail else row.block_end
+    if first > row.block or last < behind:
+        read = masked | strategy.unmask.reads_block
+        if read[row.block : first].any() or read[last:behind].any():
+            raise PartError(
+                f"{type(cache).__name__}.span() answers ({first}, {last}), but positions from {row.block} to"
+                f" {behind} are read"
+            )
+    if cache.keeps_kv and not row.nfe and (first, last) != (0, row.end):
+        raise PartError(f"{type(cache).__name__}.span() has to fill its store first: (0, {row.end})")
+    return first, last
 
 
 class Region(NamedTuple):

@@ -97,10 +97,13 @@ def pick_device(device: str) -> torch.device:
     """The torch device of a --device value; "auto" is a GPU where there is one."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    unknown = f"--device {device!r} is unknown; use auto, cpu, cuda or cuda:N"
     try:
         place = torch.device(device)
     except RuntimeError as error:
-        raise UserError(f"--device {device!r} is unknown; use auto, cpu, cuda or cuda:N") from error
+        raise UserError(unknown) from error
+    if place.type not in ("cpu", "cuda"):
+        raise UserError(unknown)
     if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
         raise UserError(
             f"--device {device}: {torch.cuda.device_count()} CUDA devices are visible; use auto or cpu"

@@ -73,8 +73,8 @@ MUTATIONS = (
     (
         "eligibility bound dropped in the rules",
         BASE,
-        "np.asarray(self.admit(p, score)) & p.eligible",
-        "np.asarray(self.admit(p, score)).copy()",
+        'answers.admitted(self, "admit", self.admit(p, score), shape) & p.eligible',
+        'answers.admitted(self, "admit", self.admit(p, score), shape).copy()',
     ),
     ("eligibility bound dropped in the loop", REGION, "eligible=masked & inside,", "eligible=masked,"),
     (
@@ -160,6 +160,21 @@ MUTATIONS = (
         "begin = self._begin[rows]",
     ),
     ("packing changes what it was given", PACKING, "read.copy() if several else read", "read"),
+    (
+        "a layout outlives its rows' blocks",
+        LOOP,
+        "self._laid.segments != segments",
+        "len(self._laid.segments) != len(segments)",
+    ),
+    ("a refresh is told by its step", LOOP, "(first, last) == (0, row.end)", "row.step == 0"),
+    ("what is read need not be recomputed", REGION, "read[row.block : first].any()", "False"),
+    ("a store is read before it is filled", REGION, "not row.nfe and", "False and"),
+    (
+        "a rule's mask may have any shape",
+        "strategies/answers.py",
+        "found.shape != shape or found.dtype != bool",
+        "found.dtype != bool",
+    ),
     ("threads are not given back", LOOP, "decoder.shares.give_back()", "pass"),
     (
         "noise is drawn for tokens first",

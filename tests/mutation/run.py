@@ -29,6 +29,7 @@ TESTS = (  # the quickest to fail first
     "tests/harness/models/test_shares.py",
     "tests/harness/decoding/test_restatement.py",
     "tests/harness/decoding/test_sampling.py",
+    "tests/harness/decoding/test_region.py",
     "tests/harness/decoding/test_loop.py",
     "tests/harness/models/test_transformer.py",
     "tests/harness/decoding/test_invariance.py",

@@ -58,7 +58,7 @@ from strategies import UnmaskRule, register
 
 class Two(UnmaskRule):
     def score(self, p):
-        return torch.from_numpy(p.confidence) ** 2
+        return torch.tensor(p.confidence) ** 2
 
     def admit(self, p, score):
         best = torch.from_numpy(score).topk(2, 1).indices

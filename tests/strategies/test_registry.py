@@ -57,6 +57,8 @@ def test_parts_and_keys_reach_their_rules():
     whole = parse("dual-cache + eotp + learn2pd : filter = f.st , steps = 1/2 @ mine")
     assert whole.unmask == LearnedFilter(0.96, Steps.parse("1/2"), "f.st")
     assert (whole.cache, whole.stop, whole.adapter) == (DualCache(), EndOfTextPrediction(), "mine")
+    assert parse("learn2pd:filter=my runs/f.st @ my runs/a").unmask.filter == "my runs/f.st"
+    assert parse("learn2pd:filter=my runs/f.st @ my runs/a").adapter == "my runs/a"
 
 
 def test_presets_stand_for_a_whole_spec_and_more_may_follow():
@@ -88,7 +90,9 @@ def test_presets_stand_for_a_whole_spec_and_more_may_follow():
         ("confidence:threshold=high", "threshold=high is not a number"),
         ("confidence:threshold=1.5", "out of range: above 0 and at most 1"),
         ("confidence:threshold=0", "out of range"),
-        ("confidence:threshold=nan", "out of range"),
+        ("confidence:threshold=nan", "not a finite number"),
+        ("entropy:threshold=inf", "not a finite number"),
+        ("confi dence", "no strategy part 'confi dence'"),
         ("entropy:threshold=-1", "out of range: at least 0"),
         ("factor:factor=0", "out of range: above 0"),
         ("learn2pd:threshold=1", "out of range: at least 0 and below 1"),
@@ -154,6 +158,25 @@ class Eager(strategies.UnmaskRule):
         return p.eligible
 
 
+class Loose(Eager):
+    """Without a decorator of its own, so that its key would not exist."""
+
+    share: float = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Listed(Eager):
+    items: list[int] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass(frozen=True)
+class Demanding(strategies.UnmaskRule):
+    """Keys of two more kinds, one without a default."""
+
+    level: float
+    strict: bool = False
+
+
 @pytest.fixture
 def registered():
     before = dict(PARTS)
@@ -170,6 +193,23 @@ def test_a_registered_rule_joins_the_grammar(registered):
         parse("eager:pace=x")
 
 
+def test_keys_without_a_default_and_flags(registered):
+    registered("rule", "demanding", Demanding)
+    made = parse("demanding:level=0.5,strict=False")
+    assert made.unmask == Demanding(0.5, False)
+    assert parse("demanding:strict=true,level=1").unmask == Demanding(1.0, True)
+    assert parse(parse("demanding:strict=true,level=1").expanded).unmask == Demanding(1.0, True)
+    with pytest.raises(SpecError, match="demanding needs level: write demanding:level="):
+        parse("demanding:strict=true")
+    with pytest.raises(SpecError, match="strict=yes is not true or false"):
+        parse("demanding:level=1,strict=yes")
+
+
+def test_built_in_parts_could_be_registered_again(registered):
+    for part in list(PARTS.values()):
+        registered(part.kind, part.name, part.cls)
+
+
 @pytest.mark.parametrize(
     ("kind", "name", "cls", "says"),
     [
@@ -177,7 +217,19 @@ def test_a_registered_rule_joins_the_grammar(registered):
         ("rule", "Eager!", Eager, "lower-case letters, digits and hyphens"),
         ("rule", "confidence", Eager, "already taken"),
         ("rule", "few-step", Eager, "already taken"),
+        ("rule", "all", Eager, "already taken"),
         ("rule", "eager", int, "int is not a dataclass"),
+        ("rule", "eager", Eager(), "register the class"),
+        ("rule", "eager", PrefixCache, "PrefixCache is no subclass of UnmaskRule"),
+        ("cache", "eager", Eager, "Eager lacks keeps_kv, keeps_cut, span, transfer"),
+        ("stop", "eager", Eager, "Eager lacks reads_tail, cut"),
+        ("rule", "eager", Loose, "share of Loose is no field; decorate it"),
+        (
+            "rule",
+            "eager",
+            Listed,
+            "items of Listed cannot be read from a spec; use Steps, bool, float",
+        ),
     ],
 )
 def test_what_cannot_be_registered(registered, kind, name, cls, says):

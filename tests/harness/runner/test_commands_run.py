@@ -86,6 +86,7 @@ MISTAKES = {
     "prompt over context": ({}, ["--gen-length", 500], "exceeds the model's context of 512"),
     "zero batch": ({}, ["--batch-size", 0], "--batch-size is 0"),
     "unknown device": ({}, ["--device", "abacus"], "--device 'abacus' is unknown"),
+    "other device": ({}, ["--device", "meta"], "--device 'meta' is unknown; use auto, cpu, cuda"),
     "unknown dtype": ({}, ["--dtype", "int3"], "--dtype 'int3' is unknown"),
     "not a number": ({}, ["--limit", "few"], "--limit 'few' is neither"),
     "missing plug-in": ({}, ["--plugin", "absent.py"], "absent.py is not a Python file"),
