@@ -111,9 +111,9 @@ class Predictions:
     def _scan(self, entropy: bool) -> Statistics:
         """What one pass over the logits tells; `entropy`: their mean too.
 
-        Exponentials in float32 or wider, sums in float64: near 1 a confidence is 1 - (a sum of small
-        terms), which this keeps to full relative accuracy. A few rows at a time, so that the logits
-        themselves stay the only large buffer.
+        In float32 or wider. Near 1 a confidence is 1 - (a sum of small terms): they are summed without
+        the token's own, which is added in float64, so that their sum keeps its relative accuracy. A few
+        rows at a time, so that the logits themselves stay the only large buffer.
         """
         tokens = self.tokens
         if self._muted:
@@ -160,10 +160,12 @@ def scan(logits: Tensor, tokens: Tensor, entropy: bool) -> Statistics:
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
     shifted = wide - wide.amax(-1, keepdim=True)
     weights = shifted.exp() if entropy else shifted.exp_()
-    total = weights.sum(-1, dtype=torch.float64)
-    confidence = weights.gather(1, tokens[:, None])[:, 0] / total
-    mean = weights.mul_(shifted).sum(-1, dtype=torch.float64) / total if entropy else None
-    return Statistics(confidence, total, mean)
+    own = weights.gather(1, tokens[:, None])
+    mean = shifted.mul_(weights).sum(-1).double() if entropy else None
+    rest = weights.scatter_(1, tokens[:, None], 0.0).sum(-1)
+    own = own[:, 0].double()
+    total = own + rest.double()
+    return Statistics(own / total, total, mean / total if mean is not None else None)
 
 
 def to_host(tensors: Iterable[Tensor]) -> list[np.ndarray]:

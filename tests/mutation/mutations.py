@@ -140,8 +140,8 @@ MUTATIONS = (
     (
         "confidence of the wrong token",
         PREDICTIONS,
-        "weights.gather(1, tokens[:, None])[:, 0]",
-        "weights.amax(1)",
+        "own = weights.gather(1, tokens[:, None])",
+        "own = weights.amax(1, keepdim=True)",
     ),
     (
         "a scan forgets all but its first rows",
