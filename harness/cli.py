@@ -35,7 +35,10 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one subcommand; returns 0 done, 1 a gate failed, 2 the user's mistake, 3 some samples failed."""
+    """Run one subcommand.
+
+    Returns 0 done, 1 a gate failed, 2 the user's mistake or a plug-in's, 3 samples failed, or interrupted.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         return _dispatch(arguments)

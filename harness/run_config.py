@@ -13,7 +13,7 @@ import yaml
 
 from harness.errors import UserError
 from harness.sweep import expand
-from strategies.registry import nearest, split_list
+from strategies.registry import nearest, normal, split_list
 
 DEMO_TASKS = ("demo-gsm8k", "demo-math", "demo-humaneval", "demo-mbpp")
 DEMO_LIMIT = 24  # problems a demo suite by default: the whole default run then takes minutes on two cores
@@ -89,7 +89,7 @@ class RunConfig:
     def named(self) -> list[str]:
         """The strategies asked for one by one: all of them by default, none beside a sweep."""
         listed = ("" if self.sweep else "all") if self.strategies is None else self.strategies
-        return ["".join(spec.split()) for spec in split_list(listed)]
+        return [normal(spec) for spec in split_list(listed)]
 
     @property
     def swept(self) -> list[str]:

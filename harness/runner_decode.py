@@ -17,7 +17,7 @@ from harness.runner_stop import Stopped, StopRequest
 from harness.runner_store import RunStore
 from harness.tasks import Score
 from results.records import SampleRecord
-from strategies import Row, SpecError, Strategy
+from strategies import PartError, Row, SpecError, Strategy
 from strategies.unmask import FixedSteps
 from strategies.values import Steps
 
@@ -87,13 +87,13 @@ def decode_all(
         except (Stopped, UserError, SpecError):
             raise
         except Exception as error:
-            memory = out_of_memory(error)
+            memory, part = out_of_memory(error), isinstance(error, PartError)
             if rows > 1:
-                rows //= 2
+                rows = 1 if part else rows // 2  # a part fails alike in half a batch
                 context.watcher.note(f"{cell.name}: {describe(error)}; going on with {rows} rows at a time")
             else:
                 failed(pending.pop(0), error)
-                rows = 1 if memory else whole
+                rows = 1 if memory or part else whole
             if memory:
                 context.batch_size[task] = rows
         free_memory()
@@ -202,7 +202,7 @@ def warm_up(context: Context, cell: Cell) -> None:
             block_length=suite.block_length,
             observe=lambda *_: context.stop.check(),
         )
-    except RuntimeError as error:
-        if not out_of_memory(error):
-            raise
-        free_memory()  # the timed decode meets the same and halves its batch
+    except (Stopped, UserError, SpecError):
+        raise
+    except Exception:  # the timed decode meets the same, with fewer rows at last, and says of which samples
+        free_memory()

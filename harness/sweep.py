@@ -6,6 +6,7 @@ import itertools
 import re
 
 from harness.errors import UserError
+from strategies.registry import normal
 
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _RANGE = re.compile(rf"(?<==)({_NUMBER})\.\.({_NUMBER})/(\d+)(?=[,+@]|$)")
@@ -21,7 +22,7 @@ def expand(text: str) -> list[str]:
     Raises:
         UserError: no range in the text, a count under 2, ends in the wrong order, or over 100 settings.
     """
-    text = "".join(text.split())
+    text = normal(text)
     found = list(_RANGE.finditer(text))
     if not found or ".." in _RANGE.sub("", text):
         raise UserError(

@@ -101,8 +101,10 @@ class UnmaskRule:
         """
         shape = p.eligible.shape
         score = np.where(p.eligible, answers.scored(self, self.score(p), shape), -np.inf)
-        if np.isnan(score).any() and (p.confidence >= 0).all():  # else the model's NaN, which the loop names
-            raise PartError(f"{type(self).__name__}.score() answers NaN")
+        if np.isnan(score).any():
+            if (p.confidence >= 0).all():
+                raise PartError(f"{type(self).__name__}.score() answers NaN")
+            return p.eligible  # the NaN is the model's, as the loop will say
         admitted = answers.admitted(self, "admit", self.admit(p, score), shape) & p.eligible
         if not self.patient:
             rows, best = np.arange(len(score)), score.argmax(1)

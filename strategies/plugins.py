@@ -11,6 +11,8 @@ from pathlib import Path
 from strategies.errors import SpecError
 from strategies.registry import PARTS
 
+ROOT = Path(__file__).parents[1].parts
+OURS = ("harness", "strategies")
 ENTRY_POINTS = "dllm_parallel_bench.strategies"
 
 
@@ -28,25 +30,41 @@ def load_file(path: str | Path) -> None:
         raise SpecError(f"plug-in {path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up there
+    before = dict(PARTS)
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
+        PARTS.clear()
+        PARTS.update(before)
         if isinstance(error, SpecError):
             raise SpecError(f"{path}: {error}") from error
         raise SpecError(f"plug-in {path} failed: {type(error).__name__}: {error}") from error
 
 
 def blamed(error: BaseException) -> str | None:
-    """One line that names the place in a plug-in where `error` arose, None where it arose elsewhere."""
+    """One line that names the place in a plug-in where `error` arose, None where it arose elsewhere.
+
+    Below the plug-in's last frame there may be libraries, but none of this project's files.
+    """
+    if isinstance(error, MemoryError):
+        return None
     modules = {part.cls.__module__ for part in PARTS.values()}
     own = {
-        getattr(sys.modules[name], "__file__", None) for name in modules if not name.startswith("strategies.")
+        getattr(sys.modules.get(name), "__file__", None)
+        for name in modules
+        if not name.startswith("strategies.")
     }
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in own]
-    if not frames:
+    at = None
+    for frame in traceback.extract_tb(error.__traceback__):
+        if frame.filename in own:
+            at = frame
+        elif (
+            Path(frame.filename).parts[: len(ROOT)] == ROOT and Path(frame.filename).parts[len(ROOT)] in OURS
+        ):
+            at = None
+    if at is None:
         return None
-    at = frames[-1]
     return f"plug-in {at.filename}, line {at.lineno}, in {at.name}: {type(error).__name__}: {error}"
 
 

@@ -112,8 +112,9 @@ class Predictions:
         """What one pass over the logits tells; `entropy`: their mean too.
 
         In float32 or wider. Near 1 a confidence is 1 - (a sum of small terms): they are summed without
-        the token's own, which is added in float64, so that their sum keeps its relative accuracy. A few
-        rows at a time, so that the logits themselves stay the only large buffer.
+        the token's own, which is added in float64, so that their sum keeps its relative accuracy (the
+        entropy's too, where the token is the likeliest). A few rows at a time, so that the logits
+        themselves stay the only large buffer.
         """
         tokens = self.tokens
         if self._muted:

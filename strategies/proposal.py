@@ -40,7 +40,7 @@ class Proposal:
         gen_length: int,
         rule: UnmaskRule,
     ) -> None:
-        for array in (eligible, masked, rows):
+        for array in (index, eligible, masked, rows):
             array.flags.writeable = False
         self.predictions, self.index = predictions, index
         self.eligible, self.masked = eligible, masked
@@ -65,17 +65,16 @@ class Proposal:
     def _quantity(self, name: str, fill: float = 0.0) -> np.ndarray:
         if name not in self._held:
             always = () if self._held else self.predictions.always
-            found = self.predictions.measure({name, *always})
-            for array in found.values():
-                array.flags.writeable = False
-            self._held |= found
-        return self.spread(self._held[name], fill)
+            self._held |= self.predictions.measure({name, *always})
+        return _locked(self.spread(self._held[name], fill))
 
     @cached_property
     def vouched(self) -> np.ndarray | None:
         """[B, W] bool, what the rule believes final, None where it has no say."""
         found = self._rule.vouched(self)
-        return None if found is None else answers.admitted(self._rule, "vouched", found, self.masked.shape)
+        if found is None:
+            return None
+        return _locked(answers.admitted(self._rule, "vouched", found, self.masked.shape))
 
     @cached_property
     def best(self) -> np.ndarray:
@@ -106,3 +105,8 @@ class Proposal:
     def uniform(self) -> np.ndarray:
         """[B, W] uniform random numbers, drawn for each sample from its own generator."""
         return self._quantity("uniform")
+
+
+def _locked(array: np.ndarray) -> np.ndarray:
+    array.flags.writeable = False
+    return array

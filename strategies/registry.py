@@ -23,7 +23,6 @@ from strategies.values import KINDS, read_value, readable
 
 RULE, CACHE, STOP = "rule", "cache", "stop"
 MEMBERS = {
-    RULE: ("score", "admit"),
     CACHE: ("keeps_kv", "keeps_cut", "span", "transfer"),
     STOP: ("reads_tail", "cut"),
 }
@@ -108,22 +107,26 @@ def _unfit(kind: str, cls: Any) -> str:
         return f"{cls.__name__} is not a dataclass"
     if kind == RULE and not issubclass(cls, UnmaskRule):
         return f"{cls.__name__} is no subclass of UnmaskRule"
-    lacking = [name for name in MEMBERS[kind] if not hasattr(cls, name)]
+    inherits = [getattr(cls, name, None) is getattr(UnmaskRule, name) for name in ("admit", "transfer_index")]
+    if kind == RULE and all(inherits):
+        return f"{cls.__name__} lacks admit"
+    lacking = [name for name in MEMBERS.get(kind, ()) if not hasattr(cls, name)]
     if lacking:
         return f"{cls.__name__} lacks {', '.join(lacking)}"
-    fields = {field.name: field for field in dataclasses.fields(cls)}
+    fields = _written(cls)
+    known = {field.name for field in dataclasses.fields(cls)}
     loose = [
         name
         for name, hint in inspect.get_annotations(cls).items()
-        if name not in fields and "ClassVar" not in str(hint)
+        if name not in known and not re.search("ClassVar|InitVar|KW_ONLY", str(hint))
     ]
     if loose:
         return f"{', '.join(loose)} of {cls.__name__} is no field; decorate it with @dataclass(frozen=True)"
     unreadable = [name for name, field in fields.items() if not readable(field)]
     if unreadable:
-        known = ", ".join(sorted(KINDS))
+        kinds = ", ".join(sorted(KINDS))
         return (
-            f"{', '.join(unreadable)} of {cls.__name__} cannot be read from a spec; use {known} or choice()"
+            f"{', '.join(unreadable)} of {cls.__name__} cannot be read from a spec; use {kinds} or choice()"
         )
     return ""
 
@@ -198,8 +201,13 @@ def _keys(part_text: str, keys: str) -> dict[str, str]:
     return values
 
 
+def _written(cls: type) -> dict[str, dataclasses.Field[Any]]:
+    """The fields of a part that a spec may give."""
+    return {field.name: field for field in dataclasses.fields(cls) if field.init}
+
+
 def _build(part: Part, values: dict[str, str]) -> Any:
-    fields = {field.name: field for field in dataclasses.fields(part.cls)}
+    fields = _written(part.cls)
     for key in values:
         if key not in fields:
             known = ", ".join(fields) or "none"
@@ -220,7 +228,7 @@ def _describe(part: Part, values: dict[str, str], built: Any) -> str:
     """The part with every key that differs from its default, in the class's order."""
     shown = [
         f"{field.name}={getattr(built, field.name)}"
-        for field in dataclasses.fields(part.cls)
+        for field in _written(part.cls).values()
         if getattr(built, field.name) != field.default
     ]
     return part.name + (":" + ",".join(shown) if shown else "")
@@ -230,7 +238,7 @@ def split_list(text: str) -> list[str]:
     """Split `a,b:k=1,l=2,c` at the commas between specs; `l=2` continues b's keys."""
     specs: list[str] = []
     for piece in (piece.strip() for piece in text.split(",")):
-        if specs and ":" in specs[-1] and re.match(r"[A-Za-z_]\w*=", piece):
+        if specs and ":" in specs[-1] and re.match(r"[A-Za-z_]\w*\s*=", piece):
             specs[-1] += "," + piece
         elif piece:
             specs.append(piece)

@@ -93,7 +93,7 @@ def read_value(name: str, spec_field: dataclasses.Field[Any], text: str) -> Any:
             value = float(text) if "float" in types else int(text)
         except ValueError:
             raise SpecError(f"{where} is not a number") from None
-        if not math.isfinite(value):
+        if isinstance(value, float) and not math.isfinite(value):
             raise SpecError(f"{where} is not a finite number")
         low, high = meta.get("least", -math.inf), meta.get("most", math.inf)
         above, below = meta.get("above", -math.inf), meta.get("below", math.inf)

@@ -20,7 +20,7 @@ from harness.models.allocator import keep_freed_memory
 from harness.models.packing import Layout, Packed, Segment
 from harness.models.shares import Shares, runs_of, share_threads
 from harness.models.transformer import Denoiser
-from strategies import Predictions, Proposal, Row, Strategy, Vocabulary, answers
+from strategies import PartError, Predictions, Proposal, Row, Strategy, Vocabulary, answers
 
 NOT_A_NUMBER = (
     "the model's predictions are not numbers (NaN): its weights are damaged, or overflow in this --dtype;"
@@ -124,6 +124,8 @@ class Decoder:
         if not (proposal.confidence >= 0).all():  # behind the rule, whose first question decides the one scan
             raise UserError(NOT_A_NUMBER)
         transfer = wanted & proposal.masked
+        if not (strategy.unmask.patient or transfer.any(1).all()):
+            raise PartError(f"{type(strategy.cache).__name__}.transfer() lets a forward commit nothing")
         if self.observe:
             self.observe(rows, proposal, transfer)
         vouched = proposal.vouched if strategy.stop.reads_tail else None

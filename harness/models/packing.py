@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -72,7 +72,7 @@ class _Run(NamedTuple):
 
 
 class Layout:
-    """Segments laid end to end: all of a step's packing that outlives it, since rows change seldom.
+    """Segments laid end to end: what of a step's packing outlives it while the rows stay in their blocks.
 
     store_length: columns of the KV store, None without a cache. batched: attend in few padded batches,
     as a GPU likes it (the default there), not row by row. runs: first and one past the last row of each
@@ -98,13 +98,18 @@ class Layout:
         self._slots, columns = self._slot.repeat(self._width), np.arange(self._ends[-1])
         columns += (first - self._begin).repeat(self._width)
         self._columns = columns
-        laid = [self._run(low, high, last) for low, high in runs or [(0, len(self.segments))]]
-        arrays = [columns] if store_length is None else [columns, self._slots * store_length + columns]
-        fixed = len(arrays)
-        arrays += [array for run in laid for group in run.every for array in group.arrays()]
-        placed = iter((tensors := upload(arrays, device))[fixed:])
-        self._runs = [run._replace(every=tuple(group.placed(placed) for group in run.every)) for run in laid]
-        self._on_device = tensors[0], tensors[1] if self._stored else None
+        self._runs = [self._run(low, high, last) for low, high in runs or [(0, len(self.segments))]]
+        own = [columns] if store_length is None else [columns, self._slots * store_length + columns]
+        own += [array for run in self._runs for group in run.every for array in group.arrays()]
+        self._waiting = own  # for the first step's copy
+
+    def _place(self, tensors: Iterator[Tensor]) -> None:
+        """Take over what waited, now that it lies on the device."""
+        columns, at = next(tensors), next(tensors) if self._stored else None
+        self._on_device, self._waiting = (columns, at), []
+        self._runs = [
+            run._replace(every=tuple(group.placed(tensors) for group in run.every)) for run in self._runs
+        ]
 
     def _run(self, low: int, high: int, last: np.ndarray) -> _Run:
         rows = slice(low, high)
@@ -138,8 +143,12 @@ class Layout:
                 read[taken[-1]] -= run.queries.start
         arrays = [canvas[self._slots, self._columns], read, *extras]
         indices = [array for last in lasts for group in last for array in group.arrays()]
-        tensors = upload(arrays + indices, self.device)
-        placed, (columns, at) = iter(tensors[len(arrays) :]), self._on_device
+        tensors = upload(arrays + indices + self._waiting, self.device)
+        placed = iter(tensors[len(arrays) :])
+        lasts = [tuple(group.placed(placed) for group in last) for last in lasts]
+        if self._waiting:
+            self._place(placed)
+        columns, at = self._on_device
         packs = [
             Packed(
                 tokens=tensors[0][run.queries],
@@ -148,7 +157,7 @@ class Layout:
                 at=None if at is None else at[run.queries],
                 length=run.length,
                 every=run.every,
-                last=tuple(group.placed(placed) for group in last),
+                last=last,
             )
             for run, chosen, last in zip(self._runs, taken, lasts, strict=True)
         ]

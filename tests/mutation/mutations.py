@@ -168,6 +168,7 @@ MUTATIONS = (
     ),
     ("a refresh is told by its step", LOOP, "(first, last) == (0, row.end)", "row.step == 0"),
     ("what is read need not be recomputed", REGION, "read[row.block : first].any()", "False"),
+    ("what is read behind need not be recomputed", REGION, "read[last:behind].any()", "False"),
     ("a store is read before it is filled", REGION, "not row.nfe and", "False and"),
     (
         "a rule's mask may have any shape",

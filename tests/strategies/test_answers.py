@@ -27,6 +27,16 @@ class Mine(UnmaskRule):
         return score >= 0.5 if self.admits is None else self.admits
 
 
+@dataclass(frozen=True)
+class Vouching(Confidence):
+    """Believes in what is eligible, or answers what it is told to."""
+
+    vouches: object = None
+
+    def vouched(self, p):
+        return p.eligible if self.vouches is None else self.vouches
+
+
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
@@ -61,10 +71,27 @@ def test_a_nan_score_where_nothing_is_eligible_does_not_matter(propose):
 
 
 def test_what_a_rule_sees_cannot_be_changed(propose):
-    p = propose(CONFIDENCES)
-    for name in ("tokens", "confidence", "entropy", "margin", "eligible", "masked", "step", "entered"):
-        with pytest.raises(ValueError, match="read-only"):
-            getattr(p, name)[:] = 0
+    for confidences in (CONFIDENCES, [[0.2, None], [0.4, 0.9]]):
+        p = propose(confidences, rule=Vouching())
+        for name in ("tokens", "best", "confidence", "entropy", "margin", "eligible", "masked", "vouched"):
+            with pytest.raises(ValueError, match="read-only"):
+                getattr(p, name)[:] = 0
+        for name in ("index", "step", "entered", "offset", "width"):
+            with pytest.raises(ValueError, match="read-only"):
+                getattr(p, name)[:] = 0
+
+
+def test_what_a_rule_vouches_for_is_looked_at(propose):
+    assert propose(CONFIDENCES, rule=Confidence()).vouched is None
+    with pytest.raises(PartError, match=r"Vouching\.vouched\(\) answers bool of shape \[4\]"):
+        _ = propose(CONFIDENCES, rule=Vouching(vouches=np.ones(4, bool))).vouched
+
+
+def test_a_models_nan_is_not_the_rules(propose):
+    """The rule is not asked; the loop names the model."""
+    p = propose([[0.2, 0.9]], rule=Mine(admits="never asked for"))
+    p.predictions.logits[0] = torch.nan
+    assert Mine(admits="never asked for").transfer_index(p).tolist() == [[True, True]]
 
 
 def test_random_numbers_have_to_be_asked_for(propose):

@@ -1,5 +1,6 @@
 """Plug-ins: a file registers a rule that the grammar then knows; bad files are one-line errors."""
 
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -104,6 +105,34 @@ def test_a_file_that_fails_says_how(plugin, text, says):
     with pytest.raises(SpecError, match=says) as caught:
         plugins.load_file(plugin(text))
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_fails_leaves_no_part_behind(plugin):
+    with pytest.raises(SpecError, match="ZeroDivisionError"):
+        plugins.load_file(plugin(RULE + "\n1 / 0"))
+    assert "half" not in PARTS
+    plugins.load_file(plugin(RULE))
+    assert "half" in PARTS
+
+
+@pytest.mark.parametrize(
+    ("body", "blame"),
+    [
+        ("[][0]", r"plugin.py, line 4, in fault: IndexError: list index out of range"),
+        ("np.zeros(2).reshape(3)", r"plugin.py, line 4, in fault: ValueError: cannot reshape"),
+        ("parse('nothing')", None),
+        ("raise_(MemoryError())", None),
+    ],
+)
+def test_only_what_arose_in_a_plug_in_is_its_fault(plugin, body, blame):
+    text = RULE + "\nHalf.fault = fault\n"
+    head = f"import numpy as np\nfrom strategies import parse\ndef fault(self):\n    return {body}\n"
+    head += "def raise_(error):\n    raise error\n"
+    plugins.load_file(plugin(head + text))
+    with pytest.raises(Exception) as caught:  # noqa: PT011
+        parse("half").unmask.fault()
+    found = plugins.blamed(caught.value)
+    assert found is None if blame is None else re.search(blame, found)
 
 
 def test_paths_that_are_no_python_file(tmp_path, plugin):

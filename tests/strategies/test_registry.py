@@ -125,6 +125,7 @@ def test_a_strategy_that_no_lengths_can_decode():
 
 def test_lists_split_at_the_commas_between_specs():
     assert split_list("a, b:k=1,l=2 ,c") == ["a", "b:k=1,l=2", "c"]
+    assert split_list("b : k = 1 , l = 2, c") == ["b : k = 1,l = 2", "c"]
     assert split_list("fixed:steps=4,remasking=margin+dual-cache,few-step,") == [
         "fixed:steps=4,remasking=margin+dual-cache",
         "few-step",
@@ -158,6 +159,11 @@ class Eager(strategies.UnmaskRule):
         return p.eligible
 
 
+@dataclasses.dataclass(frozen=True)
+class Idle(strategies.UnmaskRule):
+    pass
+
+
 class Loose(Eager):
     """Without a decorator of its own, so that its key would not exist."""
 
@@ -173,8 +179,13 @@ class Listed(Eager):
 class Demanding(strategies.UnmaskRule):
     """Keys of two more kinds, one without a default."""
 
+    _: dataclasses.KW_ONLY
     level: float
     strict: bool = False
+    memo: dict[str, int] = dataclasses.field(init=False, default_factory=dict, compare=False)
+
+    def admit(self, p, score):
+        return p.eligible
 
 
 @pytest.fixture
@@ -196,11 +207,13 @@ def test_a_registered_rule_joins_the_grammar(registered):
 def test_keys_without_a_default_and_flags(registered):
     registered("rule", "demanding", Demanding)
     made = parse("demanding:level=0.5,strict=False")
-    assert made.unmask == Demanding(0.5, False)
-    assert parse("demanding:strict=true,level=1").unmask == Demanding(1.0, True)
-    assert parse(parse("demanding:strict=true,level=1").expanded).unmask == Demanding(1.0, True)
+    assert made.unmask == Demanding(level=0.5, strict=False)
+    assert parse("demanding:strict=true,level=1").unmask == Demanding(level=1.0, strict=True)
+    assert parse(parse("demanding:strict=true,level=1").expanded).unmask.strict
     with pytest.raises(SpecError, match="demanding needs level: write demanding:level="):
         parse("demanding:strict=true")
+    with pytest.raises(SpecError, match="no key 'memo'"):
+        parse("demanding:level=1,memo=x")
     with pytest.raises(SpecError, match="strict=yes is not true or false"):
         parse("demanding:level=1,strict=yes")
 
@@ -223,6 +236,7 @@ def test_built_in_parts_could_be_registered_again(registered):
         ("rule", "eager", PrefixCache, "PrefixCache is no subclass of UnmaskRule"),
         ("cache", "eager", Eager, "Eager lacks keeps_kv, keeps_cut, span, transfer"),
         ("stop", "eager", Eager, "Eager lacks reads_tail, cut"),
+        ("rule", "eager", Idle, "Idle lacks admit"),
         ("rule", "eager", Loose, "share of Loose is no field; decorate it"),
         (
             "rule",

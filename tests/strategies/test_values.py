@@ -30,6 +30,7 @@ def test_defaults():
         ("level", "0", 0.0),
         ("level", "1e-3", 0.001),
         ("count", "7", 7),
+        ("count", "9" * 400, int("9" * 400)),
         ("kind", "second", "second"),
         ("path", "a/b", "a/b"),
         ("steps", "1/4", Steps.parse("1/4")),

@@ -10,6 +10,7 @@ import pytest
 from harness.decoding import decode
 from strategies import PartError
 from strategies.cache import DualCache, NoCache
+from strategies.stop import EndOfTextPrediction
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,32 @@ class Some(NoCache):
 
     def span(self, row):
         return self.first, row.end
+
+
+@dataclass(frozen=True)
+class Short(NoCache):
+    """Leaves out the first block's last column."""
+
+    def span(self, row):
+        return 0, row.block_end - 1
+
+
+@dataclass(frozen=True)
+class Idle(NoCache):
+    def transfer(self, p, transfer):
+        return np.zeros_like(transfer)
+
+
+@dataclass(frozen=True)
+class Narrow(NoCache):
+    def transfer(self, p, transfer):
+        return transfer.any(1)
+
+
+@dataclass(frozen=True)
+class Nowhere(EndOfTextPrediction):
+    def cut(self, p, transfer, vouched):
+        return np.zeros(len(transfer), int)
 
 
 @dataclass(frozen=True)
@@ -67,6 +94,9 @@ def test_whatever_recomputes_everything_for_a_cache_is_a_refresh(tiny_denoiser, 
     [
         (Some(4), r"Some.span\(\) answers \(4, 10\), but positions from 2 to 6 are read"),
         (Some(10), r"Some.span\(\) answers \(10, 10\), not columns between 0 and 10"),
+        (Short(), r"Short.span\(\) answers \(0, 5\), but positions from 2 to 6 are read"),
+        (Idle(), r"Idle.transfer\(\) lets a forward commit nothing"),
+        (Narrow(), r"Narrow.transfer\(\) answers bool of shape \[1\], not bool of shape \[1, 4\]"),
         (Never(), r"Never.span\(\) has to fill its store first: \(0, 10\)"),
     ],
 )
@@ -81,3 +111,9 @@ def test_committed_positions_need_not_be_recomputed(tiny_denoiser, strategy):
     made = dataclasses.replace(strategy("fixed"), cache=LeftOut())
     (found,) = decode(tiny_denoiser("llada"), [[1, 2]], made, gen_length=8, block_length=4)
     assert 23 not in found.output_ids
+
+
+def test_a_stop_that_keeps_nothing_is_named(tiny_denoiser, strategy):
+    made = dataclasses.replace(strategy("fixed"), stop=Nowhere())
+    with pytest.raises(PartError, match=r"Nowhere.cut\(\) keeps 0 columns"):
+        decode(tiny_denoiser("llada"), [[1, 2]], made, gen_length=8, block_length=4)

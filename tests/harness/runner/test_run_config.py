@@ -86,3 +86,10 @@ def test_impossible_options_are_refused(bad):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UserError, match=r"absent\.yaml cannot be read"):
         combine({}, tmp_path / "absent.yaml")
+
+
+def test_white_space_counts_only_inside_a_path():
+    text = "learn2pd : filter = my runs/f.st , steps = 1/2, fixed"
+    assert RunConfig(strategies=text).named == ["learn2pd:filter=my runs/f.st,steps=1/2", "fixed"]
+    swept = RunConfig(sweep=("learn2pd:filter=my runs/f.st, threshold = 0.5..0.9/2",)).specs
+    assert swept == [f"learn2pd:filter=my runs/f.st,threshold={value}" for value in (0.5, 0.9)]

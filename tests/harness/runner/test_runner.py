@@ -12,6 +12,7 @@ from harness import runner_decode
 from harness.errors import UserError
 from harness.runner_store import RunStore
 from results.records import read_samples
+from strategies import PartError
 from tests.harness.runner.kit import QUESTIONS, FakeTask, facts, write_adapter
 
 
@@ -120,6 +121,26 @@ def test_memory_that_runs_out_halves_the_batch(go, monkeypatch, tmp_path):
     assert facts(outcome) == whole
     assert {record.batch_size for record in outcome.records} == {1}
     assert outcome.failed == 0
+
+
+def test_a_part_that_cannot_be_decoded_with_fails_its_samples_and_no_other_strategy(go, monkeypatch):
+    """A cache that leaves out what is read fails the warm-up too; each sample is tried once alone."""
+    calls = []
+    real = runner_decode.decode
+
+    def decode(model, prompts, strategy, **options):
+        if strategy.spec == "fixed+dual-cache":
+            calls.append(len(prompts))
+            raise PartError("Mine.span() answers (3, 9), but positions from 2 to 6 are read")
+        return real(model, prompts, strategy, **options)
+
+    monkeypatch.setattr(runner_decode, "decode", decode)
+    outcome = go("fixed+dual-cache,fixed", tasks=("t1",))
+    failed = [record.strategy for record in outcome.records if record.status == "failed"]
+    assert failed == ["fixed+dual-cache"] * len(QUESTIONS)
+    assert len(outcome.records) == 2 * len(QUESTIONS)
+    assert all("Mine.span()" in record.error for record in outcome.records if record.status == "failed")
+    assert len(calls) == 1 + 1 + len(QUESTIONS), "the warm-up, the batch, each sample"
 
 
 def test_a_sample_that_never_fits_becomes_a_row_with_its_error(go, monkeypatch):
