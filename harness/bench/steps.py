@@ -25,41 +25,41 @@ REPLAYED = 12  # forwards replayed on their own, spread over the decode
 
 @dataclass(frozen=True)
 class Step:
-    """Seconds of one step, its window, and the columns and query-key pairs that its forward computed."""
+    """Seconds of one step, and what it computed: its segments, the positions read of each [B], its packs."""
 
-    rows: int
     total: float
     forward: float
     selection: float
-    window: Window
-    computed_columns: int
-    computed_pairs: int
+    segments: tuple[Segment, ...]
+    counts: np.ndarray
+    packs: list[Packed]
 
 
 class TimedDecoder(Decoder):
-    """A decoder that notes what each step cost. Synchronises the device around the forward."""
+    """A decoder that notes what each step cost. Synchronises the device around the forward.
+
+    What takes more than a note is worked out afterwards, so that it does not count as the decode's.
+    """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.steps: list[Step] = []
-        self.packs: list[list[Packed]] = []
         self._segments: list[Segment] = []
 
     def step(self) -> None:
-        rows, device = len(self.live), self.model.device
+        device = self.model.device
         self._segments.clear()
         began = now(device)
         super().step()
         total = now(device) - began
         self.steps.append(
             Step(
-                rows,
                 total,
                 self._seconds["forward"],
                 self._seconds["selection"],
-                self._window,
-                sum(len(part.tokens) for part in self.packs[-1]),
-                sum(pairs(group) for part in self.packs[-1] for group in part.every),
+                tuple(self._segments),
+                self._counts,
+                self._packs,
             )
         )
 
@@ -68,7 +68,7 @@ class TimedDecoder(Decoder):
         return self._segments[-1]
 
     def _forward(self, packs: list[Packed]) -> Tensor:
-        self.packs.append(packs)
+        self._packs = packs
         began = now(self.model.device)
         logits = super()._forward(packs)
         self._seconds = {"forward": now(self.model.device) - began}
@@ -76,7 +76,7 @@ class TimedDecoder(Decoder):
 
     def replay(self, i: int) -> Tensor:
         """The forward of step `i` alone, on what the store holds now."""
-        return super()._forward(self.packs[i])
+        return super()._forward(self.steps[i].packs)
 
     def _choose(
         self, rows: list[Row], logits: Tensor, region: Region, references: list[Tensor]
@@ -84,7 +84,7 @@ class TimedDecoder(Decoder):
         began = now(self.model.device)
         chosen = super()._choose(rows, logits, region, references)
         self._seconds["selection"] = now(self.model.device) - began
-        self._window = window(self._segments, region.counts, self.kv is not None)
+        self._counts = region.counts
         return chosen
 
 
@@ -145,13 +145,15 @@ def step_cost(workload: Workload, strategy: Strategy, batch_size: int, roofline:
     drive(decoder, prompts, references=references)
     whole = now(device) - began
     steps = decoder.steps
+    windows = [window(step.segments, step.counts, decoder.kv is not None) for step in steps]
+    packs = [part for step in steps for part in step.packs]
     chosen = np.linspace(0, len(steps) - 1, min(REPLAYED, len(steps))).astype(int).tolist()
     bare, shares, floors, bindings = [], [], [], []
     try:
         for i in chosen:
             taken = seconds(partial(decoder.replay, i), device, 3).median
             size = model.embedding.weight.element_size()
-            floor, binding = roofline.floor(model.config, steps[i].window, size)
+            floor, binding = roofline.floor(model.config, windows[i], size)
             bare.append(taken * 1e3)
             floors.append(floor * 1e3)
             shares.append(floor / taken)
@@ -160,16 +162,16 @@ def step_cost(workload: Workload, strategy: Strategy, batch_size: int, roofline:
         decoder.shares.give_back()
     return StepCost(
         steps=len(steps),
-        rows=statistics.mean(step.rows for step in steps),
-        columns=statistics.mean(step.window.columns for step in steps),
+        rows=statistics.mean(len(step.segments) for step in steps),
+        columns=statistics.mean(w.columns for w in windows),
         total_ms=Spread.of([1e3 * step.total for step in steps]),
         forward_ms=Spread.of([1e3 * step.forward for step in steps]),
         selection_ms=Spread.of([1e3 * step.selection for step in steps]),
         bookkeeping_ms=Spread.of([1e3 * (step.total - step.forward - step.selection) for step in steps]),
         bare_ms=Spread.of(bare),
         outside=1 - sum(step.forward for step in steps) / whole,
-        useful_columns=sum(s.window.columns for s in steps) / sum(s.computed_columns for s in steps),
-        useful_pairs=sum(s.window.pairs for s in steps) / sum(s.computed_pairs for s in steps),
+        useful_columns=sum(w.columns for w in windows) / sum(len(part.tokens) for part in packs),
+        useful_pairs=sum(w.pairs for w in windows) / sum(pairs(g) for part in packs for g in part.every),
         floor_ms=statistics.median(floors),
         floor_share=statistics.median(shares),
         binding=statistics.mode(bindings),
