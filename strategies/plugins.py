@@ -11,8 +11,7 @@ from pathlib import Path
 from strategies.errors import SpecError
 from strategies.registry import PARTS
 
-ROOT = Path(__file__).parents[1].parts
-OURS = ("harness", "strategies")
+OURS = tuple(Path(__file__).parents[1] / name for name in ("harness", "strategies"))
 ENTRY_POINTS = "dllm_parallel_bench.strategies"
 
 
@@ -59,9 +58,7 @@ def blamed(error: BaseException) -> str | None:
     for frame in traceback.extract_tb(error.__traceback__):
         if frame.filename in own:
             at = frame
-        elif (
-            Path(frame.filename).parts[: len(ROOT)] == ROOT and Path(frame.filename).parts[len(ROOT)] in OURS
-        ):
+        elif any(Path(frame.filename).is_relative_to(folder) for folder in OURS):
             at = None
     if at is None:
         return None

@@ -219,8 +219,10 @@ def test_keys_without_a_default_and_flags(registered):
 
 
 def test_built_in_parts_could_be_registered_again(registered):
+    classes = {part.name: part.cls for part in PARTS.values()}
     for part in list(PARTS.values()):
         registered(part.kind, part.name, part.cls)
+    assert {part.name: part.cls for part in PARTS.values()} == classes
 
 
 @pytest.mark.parametrize(
