@@ -15,6 +15,7 @@ import torch
 DISTRIBUTIONS = (
     "dllm-parallel-bench",
     "torch",
+    "triton",
     "transformers",
     "tokenizers",
     "safetensors",

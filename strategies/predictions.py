@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -119,6 +120,8 @@ class Predictions:
         tokens = self.tokens
         if self._muted:
             self.logits[:, self._muted] = torch.finfo(self.logits.dtype).min / 4
+        if kernel := fused_scan(self.logits):
+            return Statistics(*kernel(self.logits, tokens, entropy))
         rows = max(1, SCANNED // self.logits.shape[1])
         if len(tokens) <= rows:
             return scan(self.logits, tokens, entropy)
@@ -154,6 +157,19 @@ class Predictions:
         if self._noise is None:
             raise PartError("a rule that asks for `uniform` has to say so: random = True")
         return self._noise("uniform", 1)[:, 0]
+
+
+@cache
+def _kernel() -> Callable[[Tensor, Tensor, bool], Tensor] | None:
+    try:
+        return import_module("strategies.fused").scan
+    except ImportError:  # a torch without Triton
+        return None
+
+
+def fused_scan(logits: Tensor) -> Callable[[Tensor, Tensor, bool], Tensor] | None:
+    """One kernel that does what `scan` does, where it applies: on a GPU, up to float32."""
+    return _kernel() if logits.device.type == "cuda" and logits.dtype != torch.float64 else None
 
 
 def scan(logits: Tensor, tokens: Tensor, entropy: bool) -> Statistics:

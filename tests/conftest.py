@@ -8,6 +8,8 @@ import pytest
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores; said before torch is imported
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+if not Path("/dev/nvidiactl").exists():
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # kernels run on the CPU where Triton is installed
 import torch
 
 from harness.models.config import ModelConfig
@@ -34,9 +36,11 @@ def golden(shared):
 
 @pytest.fixture(scope="session")
 def golden_model(golden):
-    """`golden_model(family)`: the trained tiny checkpoint whose decodes were recorded, in float32."""
+    """`golden_model(family, device)`: the trained tiny checkpoint whose decodes were recorded, in float32."""
     return cache(
-        lambda family: load_model(str(golden / f"{family}-tiny"), dtype="float32", device="cpu").model
+        lambda family, device="cpu": (
+            load_model(str(golden / f"{family}-tiny"), dtype="float32", device=device).model
+        )
     )
 
 

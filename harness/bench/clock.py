@@ -42,6 +42,35 @@ def now(device: torch.device) -> float:
     return CLOCKS[_chosen[0]]()
 
 
+class Span:
+    """Time between two points of the device's queue, taken without holding the queue up at either."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._events = [torch.cuda.Event(enable_timing=True) for _ in "ab"] if device.type == "cuda" else []
+        self.began = self._ended = 0.0
+
+    def begin(self) -> None:
+        """The first point; `began` is the clock's reading, the host's on a GPU."""
+        self.began = CLOCKS[_chosen[0]]()
+        if self._events:
+            self._events[0].record()
+
+    def end(self) -> None:
+        """The second point."""
+        if self._events:
+            self._events[1].record()
+        self._ended = CLOCKS[_chosen[0]]()
+
+    @property
+    def seconds(self) -> float:
+        """Between the points, once the device has come by the second."""
+        if self._events:
+            self._events[1].synchronize()
+            return self._events[0].elapsed_time(self._events[1]) / 1e3
+        return self._ended - self.began
+
+
 def seconds(action: Callable[[], object], device: torch.device, repeats: int, least: float = 0.0) -> Spread:
     """Seconds of one `action`: a call to warm up, then at least `repeats` calls and `least` seconds."""
     action()

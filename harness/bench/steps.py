@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.bench.clock import Spread, now, seconds
+from harness.bench.clock import Span, Spread, now, seconds
 from harness.bench.roofline import Roofline, Window
 from harness.bench.workload import Workload
 from harness.decoding.loop import Decoder, Region, drive
-from harness.models.attention import Group
+from harness.models.attention import Group, Ragged
 from harness.models.packing import Packed, Segment
 from strategies import Proposal, Row, Strategy
 
@@ -36,7 +36,7 @@ class Step:
 
 
 class TimedDecoder(Decoder):
-    """A decoder that notes what each step cost. Synchronises the device around the forward.
+    """A decoder that notes what each step cost. The device is not held up between forward and selection.
 
     What takes more than a note is worked out afterwards, so that it does not count as the decode's.
     """
@@ -49,14 +49,17 @@ class TimedDecoder(Decoder):
     def step(self) -> None:
         device = self.model.device
         self._segments.clear()
+        captured = self.engine.capturing
         began = now(device)
         super().step()
-        total = now(device) - began
+        captured = self.engine.capturing - captured
+        total = now(device) - began - captured
+        forward = self._span.seconds - captured
         self.steps.append(
             Step(
                 total,
-                self._seconds["forward"],
-                self._seconds["selection"],
+                forward,
+                self._chosen - self._span.began - captured - forward,
                 tuple(self._segments),
                 self._counts,
                 self._packs,
@@ -69,9 +72,10 @@ class TimedDecoder(Decoder):
 
     def _forward(self, packs: list[Packed]) -> Tensor:
         self._packs = packs
-        began = now(self.model.device)
+        self._span = Span(self.model.device)
+        self._span.begin()
         logits = super()._forward(packs)
-        self._seconds = {"forward": now(self.model.device) - began}
+        self._span.end()
         return logits
 
     def replay(self, i: int) -> Tensor:
@@ -81,9 +85,8 @@ class TimedDecoder(Decoder):
     def _choose(
         self, rows: list[Row], logits: Tensor, region: Region, references: list[Tensor]
     ) -> tuple[Proposal, np.ndarray, np.ndarray | None]:
-        began = now(self.model.device)
         chosen = super()._choose(rows, logits, region, references)
-        self._seconds["selection"] = now(self.model.device) - began
+        self._chosen = now(self.model.device)
         self._counts = region.counts
         return chosen
 
@@ -101,8 +104,10 @@ def window(segments: Sequence[Segment], counts: np.ndarray, stored: bool) -> Win
     )
 
 
-def pairs(group: Group) -> int:
+def pairs(group: Group | Ragged) -> int:
     """Query-key pairs that a group computes, padding included."""
+    if isinstance(group, Ragged):
+        return group.pairs
     places = group.queries
     queries = places.stop - places.start if isinstance(places, slice) else places.numel()
     return queries * group.longest
@@ -114,7 +119,8 @@ class StepCost:
 
     Milliseconds a step, medians over the steps: total, forward, selection, bookkeeping; bare: a forward
     of the same windows alone. outside: seconds not in the forward over all seconds of the decode, admission
-    and release included. useful_columns, useful_pairs: what the rows needed over what was computed.
+    and release included. capturing_ms: once a decode, on preparing forwards to be replayed; in none of the
+    others. useful_columns, useful_pairs: what the rows needed over what was computed.
     floor_share: the machine's floor over the bare forward. binding: what that floor is bound by.
     """
 
@@ -127,6 +133,7 @@ class StepCost:
     bookkeeping_ms: Spread
     bare_ms: Spread
     outside: float
+    capturing_ms: float
     useful_columns: float
     useful_pairs: float
     floor_ms: float
@@ -136,16 +143,17 @@ class StepCost:
 
 @torch.inference_mode()
 def step_cost(workload: Workload, strategy: Strategy, batch_size: int, roofline: Roofline) -> StepCost:
-    """Decode the workload's first prompts under a timed decoder, then replay some of its forwards alone."""
+    """Decode the workload's first prompts, again under a timed decoder, then replay some forwards alone."""
     model, device = workload.model, workload.model.device
     prompts = workload.prompts[: max(batch_size, 2)]
-    decoder = workload.decoder(TimedDecoder, prompts, strategy, batch_size)
     references = workload.references(prompts, strategy)
+    drive(workload.decoder(Decoder, prompts, strategy, batch_size), prompts, references=references)
+    decoder = workload.decoder(TimedDecoder, prompts, strategy, batch_size)
     began = now(device)
     drive(decoder, prompts, references=references)
-    whole = now(device) - began
+    whole = now(device) - began - decoder.engine.capturing
     steps = decoder.steps
-    windows = [window(step.segments, step.counts, decoder.kv is not None) for step in steps]
+    windows = [window(step.segments, step.counts, decoder.engine.kv is not None) for step in steps]
     packs = [part for step in steps for part in step.packs]
     chosen = np.linspace(0, len(steps) - 1, min(REPLAYED, len(steps))).astype(int).tolist()
     bare, shares, floors, bindings = [], [], [], []
@@ -159,7 +167,7 @@ def step_cost(workload: Workload, strategy: Strategy, batch_size: int, roofline:
             shares.append(floor / taken)
             bindings.append(binding)
     finally:
-        decoder.shares.give_back()
+        decoder.engine.close()
     return StepCost(
         steps=len(steps),
         rows=statistics.mean(len(step.segments) for step in steps),
@@ -170,6 +178,7 @@ def step_cost(workload: Workload, strategy: Strategy, batch_size: int, roofline:
         bookkeeping_ms=Spread.of([1e3 * (step.total - step.forward - step.selection) for step in steps]),
         bare_ms=Spread.of(bare),
         outside=1 - sum(step.forward for step in steps) / whole,
+        capturing_ms=1e3 * decoder.engine.capturing,
         useful_columns=sum(w.columns for w in windows) / sum(len(part.tokens) for part in packs),
         useful_pairs=sum(w.pairs for w in windows) / sum(pairs(g) for part in packs for g in part.every),
         floor_ms=statistics.median(floors),

@@ -17,8 +17,8 @@ from harness.decoding.request import check_request
 from harness.decoding.sampling import row_noise, seeded
 from harness.errors import UserError
 from harness.models.allocator import keep_freed_memory
-from harness.models.packing import Layout, Packed, Segment
-from harness.models.shares import Shares, runs_of, share_threads
+from harness.models.engine import ForwardEngine
+from harness.models.packing import Packed, Segment
 from harness.models.transformer import Denoiser
 from strategies import PartError, Predictions, Proposal, Row, Strategy, Vocabulary, answers
 
@@ -54,11 +54,9 @@ class Decoder:
         self.banned = answers.tokens(rule, "banned", rule.banned(self.vocabulary), rows)
         self.muted = answers.tokens(rule, "muted", rule.muted(self.vocabulary), rows)
         self.canvas = Canvas.empty(slots, length, gen_length)
-        self.kv = model.new_kv(slots, length) if strategy.cache.keeps_kv else None
+        self.engine = ForwardEngine(model, slots, length, strategy.cache.keeps_kv)
         self.live: list[Live] = []
         self.generators: dict[int, torch.Generator] = {}
-        self.shares = Shares(share_threads(model))
-        self._laid: Layout | None = None
         self.tail = strategy.stop.reads_tail and not strategy.cache.keeps_kv
 
     def admit(self, slot: int, sample: int, prompt: list[int], seed: int, reference: list[int]) -> None:
@@ -98,20 +96,12 @@ class Decoder:
         extras = []
         if self.strategy.unmask.needs_reference:
             extras.append(self.canvas.references[region.slots, region.columns].ravel()[region.index])
-        packs, references = self._layout(segments).pack(self.canvas.tokens, region.read, extras)
+        packs, references = self.engine.pack(segments, self.canvas.tokens, region.read, extras)
         return region, packs, references
-
-    def _layout(self, segments: list[Segment]) -> Layout:
-        """How `segments` are packed: as a step before, while the rows stay in their blocks."""
-        if self._laid is None or self._laid.segments != segments:
-            store = self.kv.length if self.kv is not None else None
-            runs = runs_of(segments, self.shares.threads)
-            self._laid = Layout(segments, store, self.model.device, runs=runs)
-        return self._laid
 
     def _forward(self, packs: list[Packed]) -> Tensor:
         """Logits [N, V] of the positions read."""
-        return self.shares.forward(lambda part: self.model.forward_packed(part, self.kv), packs)
+        return self.engine.forward(packs)
 
     def _choose(
         self, rows: list[Row], logits: Tensor, region: Region, references: list[Tensor]
@@ -292,4 +282,4 @@ def drive(
                 if on_finish:
                     on_finish(row.sample, generation)
     finally:
-        decoder.shares.give_back()
+        decoder.engine.close()

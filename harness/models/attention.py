@@ -1,9 +1,13 @@
-"""How the attention of one decode step runs: ragged rows in one batch, in a few, or one by one."""
+"""How the attention of one decode step runs: ragged rows in one kernel, in few batches, or one by one.
+
+The three styles: "flash", one variable-length kernel for rows of any widths (a GPU in half precision);
+"padded", few batches with masks, as a GPU likes it; "rows", without padding (a CPU).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -26,6 +30,64 @@ class Rows(NamedTuple):
     def some(self, which: Any) -> Rows:
         """Those that a slice or a mask picks."""
         return Rows(*(part[which] for part in self))
+
+
+AMPERE = (8, 0)  # the first compute capability that has the variable-length kernel
+FLASH_HEAD = 256  # its largest head size; it takes multiples of 8
+
+
+def style_of(device: torch.device, dtype: torch.dtype, head_dim: int) -> str:
+    """The best style for a model's device, dtype and head size."""
+    if device.type == "cpu":
+        return "rows"
+    fits = dtype in (torch.bfloat16, torch.float16) and head_dim <= FLASH_HEAD and head_dim % 8 == 0
+    known = device.type == "cuda" and torch.version.hip is None
+    return "flash" if fits and known and torch.cuda.get_device_capability(device) >= AMPERE else "padded"
+
+
+class Ragged(NamedTuple):
+    """Rows of any widths for the variable-length kernel, one for each slot, those at rest without queries.
+
+    starts: [slots + 1] int32, each row's first query among the N. keys: [slots + 1] int32, its first
+    column in the flattened store, or without one its first packed column. used: [slots] int32, columns of
+    the store attended to. widest, longest: bounds of a row's queries and keys. pairs: query-key pairs.
+    """
+
+    starts: Any
+    keys: Any
+    used: Any
+    widest: int
+    longest: int
+    pairs: int
+
+    def arrays(self) -> Iterator[Any]:
+        """What has to be brought to the device, or lies there."""
+        yield from (part for part in (self.starts, self.keys, self.used) if part is not None)
+
+    def placed(self, tensors: Iterator[Tensor]) -> Ragged:
+        """The same with its arrays taken from `tensors`, where they lie on the device."""
+        starts, keys = next(tensors), next(tensors)
+        return self._replace(starts=starts, keys=keys, used=None if self.used is None else next(tensors))
+
+
+def ragged(rows: Rows, slots: int, store_length: int | None) -> Ragged:
+    """The rows as the variable-length kernel takes them; without a store, they lie in the slots' order."""
+    counts, used = np.zeros(slots, np.int32), np.zeros(slots, np.int32)
+    counts[rows.slot], used[rows.slot] = rows.count, rows.keys
+    begin = np.arange(slots + 1) * store_length if store_length is not None else _edges(used)
+    return Ragged(
+        starts=_edges(counts),
+        keys=begin.astype(np.int32),
+        used=used if store_length is not None else None,
+        widest=max(2, int(rows.count.max())),  # told of 1, the kernel takes it for the width of all rows
+        longest=int(rows.keys.max()),
+        pairs=int((rows.count * rows.keys).sum()),
+    )
+
+
+def _edges(sizes: np.ndarray) -> np.ndarray:
+    """Where parts of those sizes begin, and one past the last."""
+    return np.concatenate((np.zeros(1, np.int32), sizes.cumsum(dtype=np.int32)))
 
 
 class Group(NamedTuple):
@@ -117,11 +179,21 @@ def _padded(rows: Rows, stored: bool, total: int) -> Group:
     )
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, groups: tuple[Group, ...], stored: bool, gqa: bool) -> Tensor:
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, groups: tuple[Group | Ragged, ...], stored: bool, gqa: bool
+) -> Tensor:
     """[N, H, D] attention of the queries q [N, H, D] to their rows' keys and values.
 
     k, v: [slots, length, KV heads, D] of a store, else the step's own [T, KV heads, D].
     """
+    if stored and isinstance(groups[0], Ragged):
+        k, v = k.flatten(0, 1), v.flatten(0, 1)
+    if isinstance(groups[0], Ragged):
+        return flash(q, k, v, groups[0])
+    return _grouped(q, k, v, cast("tuple[Group, ...]", groups), stored, gqa)
+
+
+def _grouped(q: Tensor, k: Tensor, v: Tensor, groups: tuple[Group, ...], stored: bool, gqa: bool) -> Tensor:
     if len(groups) == 1 and isinstance(groups[0].queries, slice):
         return _group(q, k, v, groups[0], stored, gqa).flatten(0, 1)
     out = q.new_empty(len(q) + 1, *q.shape[1:])  # the last place takes what padding computes
@@ -129,6 +201,17 @@ def attend(q: Tensor, k: Tensor, v: Tensor, groups: tuple[Group, ...], stored: b
         found = _group(q, k, v, group, stored, gqa)
         out[group.queries] = found.flatten(0, 1) if isinstance(group.queries, slice) else found
     return out[:-1]
+
+
+def flash(q: Tensor, k: Tensor, v: Tensor, rows: Ragged) -> Tensor:
+    """[N, H, D] by one variable-length kernel; what lies in no row stays as it was in memory.
+
+    k, v: [columns, KV heads, D]. The operator itself, because its public wrapper, varlen_attn, has come
+    to know of rows that use a part of their keys with torch 2.12 only.
+    """
+    return torch.ops.aten._flash_attention_forward(
+        q, k, v, rows.starts, rows.keys, rows.widest, rows.longest, 0.0, False, False, seqused_k=rows.used
+    )[0]
 
 
 def _group(q: Tensor, k: Tensor, v: Tensor, group: Group, stored: bool, gqa: bool) -> Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.models.attention import Group, Rows, layout
+from harness.models.attention import Group, Ragged, Rows, layout, ragged
 
 ZERO = np.zeros(1, np.int64)
 ALIGN = 8  # bytes; lets any dtype be viewed at an array's start
@@ -41,8 +41,8 @@ class Packed(NamedTuple):
     read: Tensor
     at: Tensor | None
     length: int
-    every: tuple[Group, ...]
-    last: tuple[Group, ...]
+    every: tuple[Group | Ragged, ...]
+    last: tuple[Group | Ragged, ...]
 
 
 def upload(arrays: Sequence[np.ndarray], device: torch.device) -> list[Tensor]:
@@ -68,15 +68,16 @@ class _Run(NamedTuple):
     rows: slice
     queries: slice
     length: int
-    every: tuple[Group, ...]
+    every: tuple[Group | Ragged, ...]
 
 
 class Layout:
     """Segments laid end to end: what of a step's packing outlives it while the rows stay in their blocks.
 
-    store_length: columns of the KV store, None without a cache. batched: attend in few padded batches,
-    as a GPU likes it (the default there), not row by row. runs: first and one past the last row of each
-    forward that the step is cut into, one by default.
+    store_length: columns of the KV store, None without a cache. style: how rows attend, one of those that
+    `attention` names. runs: first and one past the last row of each forward that the step is cut into, one
+    by default. slots: of the decode, for "flash". room: columns that the forward computes at least; those
+    that no row needs repeat the first slot's first column, and the store's last column takes them.
     """
 
     def __init__(
@@ -84,15 +85,17 @@ class Layout:
         segments: Sequence[Segment],
         store_length: int | None,
         device: torch.device,
-        batched: bool | None = None,
+        style: str = "rows",
+        *,
         runs: Sequence[tuple[int, int]] = (),
+        slots: int = 0,
+        room: int = 0,
     ) -> None:
         self.segments, self.device = list(segments), device
-        self._stored = store_length is not None
-        self._batched = device.type != "cpu" if batched is None else batched
+        self._store_length, self._style, self._slot_count = store_length, style, slots
         self._slot, first, last, keys = np.array(self.segments).T
         self._width = last - first
-        self._keys = keys if self._stored else self._width
+        self._keys = keys if store_length is not None else self._width
         self._ends = self._width.cumsum()
         self._begin = self._ends - self._width
         self._slots, columns = self._slot.repeat(self._width), np.arange(self._ends[-1])
@@ -100,12 +103,20 @@ class Layout:
         self._columns = columns
         self._runs = [self._run(low, high, last) for low, high in runs or [(0, len(self.segments))]]
         own = [columns] if store_length is None else [columns, self._slots * store_length + columns]
+        if (idle := room - len(columns)) > 0:
+            self._slots, self._columns, *own = self._padded(idle, own)
         own += [array for run in self._runs for group in run.every for array in group.arrays()]
         self._waiting = own  # for the first step's copy
 
+    def _padded(self, idle: int, own: list[np.ndarray]) -> list[np.ndarray]:
+        """The slots, columns and what else the forward takes, with `idle` columns behind the rows' own."""
+        spare = [0, 0, 0] if self._store_length is None else [0, 0, 0, self._store_length - 1]
+        parts = [self._slots, self._columns, *own]
+        return [np.append(part, np.full(idle, fill)) for part, fill in zip(parts, spare, strict=True)]
+
     def _place(self, tensors: Iterator[Tensor]) -> None:
         """Take over what waited, now that it lies on the device."""
-        columns, at = next(tensors), next(tensors) if self._stored else None
+        columns, at = next(tensors), next(tensors) if self._store_length is not None else None
         self._on_device, self._waiting = (columns, at), []
         self._runs = [
             run._replace(every=tuple(group.placed(tensors) for group in run.every)) for run in self._runs
@@ -118,10 +129,12 @@ class Layout:
         queries = slice(self._begin[low], self._ends[high - 1])
         return _Run(rows, queries, int(last[rows].max()), groups)
 
-    def _groups(self, rows: slice, start: np.ndarray, count: np.ndarray) -> tuple[Group, ...]:
+    def _groups(self, rows: slice, start: np.ndarray, count: np.ndarray) -> tuple[Group | Ragged, ...]:
         begin = self._begin[rows] - self._begin[rows.start]
         laid = Rows(self._slot[rows], start, count, begin, self._keys[rows])
-        return layout(laid, self._stored, self._batched)
+        if self._style == "flash":
+            return (ragged(laid, self._slot_count, self._store_length),)
+        return layout(laid, self._store_length is not None, self._style == "padded")
 
     def pack(
         self, canvas: np.ndarray, read: np.ndarray, extras: Sequence[np.ndarray] = ()
@@ -151,10 +164,10 @@ class Layout:
         columns, at = self._on_device
         packs = [
             Packed(
-                tokens=tensors[0][run.queries],
-                columns=columns[run.queries],
-                read=tensors[1][chosen],
-                at=None if at is None else at[run.queries],
+                tokens=tensors[0][run.queries] if several else tensors[0],
+                columns=columns[run.queries] if several else columns,
+                read=tensors[1][chosen] if several else tensors[1],
+                at=at[run.queries] if several and at is not None else at,
                 length=run.length,
                 every=run.every,
                 last=last,

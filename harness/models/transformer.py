@@ -9,31 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from harness.models.attention import attend
+from harness.models.attention import attend, style_of
 from harness.models.config import ModelConfig
+from harness.models.elementwise import HALVES, RMSNorm, gated, kernels_for, rotate
+from harness.models.joining import at_once, join
 from harness.models.kv import KVStore
 from harness.models.names import NAMES, PATHS, Names
 from harness.models.packing import Packed
-
-
-class RMSNorm(nn.Module):
-    """Root-mean-square norm, computed in at least float32 whatever the dtype of the model."""
-
-    def __init__(self, size: int, eps: float) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(size))
-        self.eps = eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        if x.dtype in (torch.bfloat16, torch.float16):
-            return F.rms_norm(x.float(), self.weight.shape, None, self.eps).to(x.dtype) * self.weight
-        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
-
-
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary embedding of x [..., T, H, D] with the tables of `Denoiser.rope`, in at least float32."""
-    wide = x.to(cos.dtype)
-    return torch.addcmul(wide * cos, wide.roll(x.shape[-1] // 2, -1), sin).to(x.dtype)
 
 
 def matmul_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
@@ -51,7 +33,7 @@ class Block(nn.Module):
         super().__init__()
         self.names = names
         d, kv = config.d_model, config.n_kv_heads * config.head_dim
-        self.head_dim = config.head_dim
+        self.n_heads, self.head_dim = config.n_heads, config.head_dim
         attach(self, names.attn_norm, RMSNorm(d, config.rms_eps))
         attach(self, names.mlp_norm, RMSNorm(d, config.rms_eps))
         for role, (width_in, width_out, bias) in {
@@ -68,6 +50,15 @@ class Block(nn.Module):
     def part(self, role: str) -> nn.Module:
         return PATHS[getattr(self.names, role)](self)
 
+    def parts(self, roles: Sequence[str]) -> list[nn.Module]:
+        """Several parts, in that order."""
+        return [self.part(role) for role in roles]
+
+    def join(self) -> None:
+        """Lay the weights of products with one input side by side, as a step on a GPU likes them."""
+        for roles in ("qkv", ("gate", "up")):
+            join(self.parts(roles))
+
     def qkv(
         self, x: Tensor, cos: Tensor, sin: Tensor, read: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -76,6 +67,12 @@ class Block(nn.Module):
         read: [N] the places of x [T, d_model] whose queries are wanted (all of them by default).
         """
         h = self.part("attn_norm")(x)
+        joined = at_once(self.parts("qkv"), h) if read is None and kernels_for(h) else None
+        if joined is not None:
+            heads = joined.unflatten(-1, (-1, self.head_dim))
+            turned, v = heads.tensor_split([(heads.shape[-2] + self.n_heads) // 2], -2)
+            q, k = rotate(turned, cos, sin).tensor_split([self.n_heads], -2)
+            return q, k, v
         k, v = (self.part(role)(h).unflatten(-1, (-1, self.head_dim)) for role in "kv")
         k = rotate(k, cos, sin)
         if read is not None:
@@ -87,7 +84,9 @@ class Block(nn.Module):
         """Residual of the attention's output [..., T, d_model], then the MLP."""
         x = x + self.part("o")(attended)
         h = self.part("mlp_norm")(x)
-        return x + self.part("down")(F.silu(self.part("gate")(h)) * self.part("up")(h))
+        both = at_once(self.parts(("gate", "up")), h) if kernels_for(h) else None
+        gate, up = both.chunk(2, -1) if both is not None else (self.part("gate")(h), self.part("up")(h))
+        return x + self.part("down")(gated(gate, up))
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None, explicit: bool) -> Tensor:
         """The layer over whole rows x [B, L, d_model]; mask [B, 1, 1, L] bool is true where to attend.
@@ -138,6 +137,11 @@ class Denoiser(nn.Module):
     def device(self) -> torch.device:
         return self.embedding.weight.device
 
+    @property
+    def attention_style(self) -> str:
+        """How its decode steps attend: one of the styles that `attention` names."""
+        return style_of(self.device, self.dtype, self.config.head_dim)
+
     def new_kv(self, slots: int, length: int) -> KVStore:
         """An empty store for `slots` samples of up to `length` columns."""
         return KVStore(self.config, slots, length, self.dtype, self.device)
@@ -168,7 +172,7 @@ class Denoiser(nn.Module):
     def head(self, hidden: Tensor) -> Tensor:
         """Logits [N, V] of final hidden states [N, d_model], in at least float32."""
         out = self._project(hidden)
-        return out.float() if out.dtype in (torch.bfloat16, torch.float16) else out
+        return out.float() if out.dtype in HALVES else out
 
     def _project(self, hidden: Tensor) -> Tensor:
         hidden = self.get_submodule(self.names.norm)(hidden)
@@ -208,20 +212,40 @@ class Denoiser(nn.Module):
         every row attends to its slot's columns [0, keys); without one, rows attend among their queries.
         The last layer computes what is read and no more.
         """
+        angles = self.angles(step)
+        return self.tail(step, kv, angles, self.body(step, kv, angles))
+
+    def angles(self, step: Packed) -> tuple[Tensor, Tensor]:
+        """cos and sin of `rope` at the step's columns, [T, 1, head_dim] each."""
+        cos, sin = self.rope(step.length)
+        return cos[step.columns], sin[step.columns]
+
+    def body(self, step: Packed, kv: KVStore | None, angles: tuple[Tensor, Tensor]) -> Tensor:
+        """Hidden states [T, d_model] of a step in front of the last layer."""
         x = self.embedding(step.tokens)
-        cos, sin = (table[step.columns] for table in self.rope(step.length))
+        for layer, block in enumerate(self.blocks[:-1]):
+            attended = self._attend(step, kv, layer, *block.qkv(x, *angles))
+            x = block.finish(x, attended)
+        return x
+
+    def tail(self, step: Packed, kv: KVStore | None, angles: tuple[Tensor, Tensor], hidden: Tensor) -> Tensor:
+        """Logits [N, V] at `step.read`, from what `body` gave."""
+        block = self.blocks[-1]
+        q, k, v = block.qkv(hidden, *angles, step.read)
+        attended = self._attend(step, kv, self.config.n_layers - 1, q, k, v)
+        return self._project(block.finish(hidden[step.read], attended))
+
+    def _attend(
+        self, step: Packed, kv: KVStore | None, layer: int, q: Tensor, k: Tensor, v: Tensor
+    ) -> Tensor:
+        """[N, d_model] of one layer's queries, its keys and values put into the store where there is one."""
+        if kv is not None:
+            assert step.at is not None
+            kv.write(layer, step.at, k, v)
+            k, v = kv.keys[layer], kv.values[layer]
+        way = step.last if layer == self.config.n_layers - 1 else step.every
         gqa = self.config.n_heads != self.config.n_kv_heads
-        last = self.config.n_layers - 1
-        for layer, block in enumerate(self.blocks):
-            q, k, v = block.qkv(x, cos, sin, step.read if layer == last else None)
-            if kv is not None:
-                assert step.at is not None
-                kv.write(layer, step.at, k, v)
-                k, v = kv.keys[layer], kv.values[layer]
-            groups = step.last if layer == last else step.every
-            attended = attend(q, k, v, groups, kv is not None, gqa).flatten(1)
-            x = block.finish(x[step.read] if layer == last else x, attended)
-        return self._project(x)
+        return attend(q, k, v, way, kv is not None, gqa).flatten(1)
 
 
 def attach(module: nn.Module, path: str, child: nn.Module) -> None:

@@ -1,7 +1,12 @@
 """An independent, naive transformer for checking the real one: one sample, weights by checkpoint name."""
 
+import itertools
+
 import pytest
 import torch
+import torch.nn.functional as F
+
+from harness.models import attention
 
 NAMES = {
     "llada": {
@@ -25,6 +30,29 @@ NAMES = {
 @pytest.fixture(scope="session")
 def naive_forward():
     return forward
+
+
+@pytest.fixture(params=["rows", "padded", "flash"])
+def style(request, monkeypatch):
+    """Each style of attention; the GPU's variable-length kernel is stood in for by a loop over its rows."""
+    monkeypatch.setattr(attention, "flash", flash)
+    return request.param
+
+
+def flash(q, k, v, rows):
+    """What the kernel's arguments say, one row at a time; what lies in no row is not a number."""
+    out = torch.full_like(q, torch.nan)
+    starts, keys = rows.starts.tolist(), rows.keys.tolist()
+    for row, (first, last) in enumerate(itertools.pairwise(starts)):
+        end = keys[row + 1] if rows.used is None else keys[row] + int(rows.used[row])
+        assert last - first <= rows.widest
+        assert end - keys[row] <= rows.longest
+        if last > first:
+            own = (part[None, keys[row] : end].transpose(1, 2) for part in (k, v))
+            queries = q[None, first:last].transpose(1, 2)
+            found = F.scaled_dot_product_attention(queries, *own, enable_gqa=True)
+            out[first:last] = found[0].transpose(0, 1)
+    return out
 
 
 def forward(model, tokens, first=0, last=None, past=None):

@@ -31,7 +31,7 @@ MUTATIONS = (
         "a row attends past its end",
         LOOP,
         "else row.end\n        return Segment",
-        "else self.kv.length if self.kv else row.end\n        return Segment",
+        "else self.engine.kv.length if self.engine.kv else row.end\n        return Segment",
     ),
     (
         "positions restart at the query",
@@ -176,7 +176,7 @@ MUTATIONS = (
         "found.shape != shape or found.dtype != bool",
         "found.dtype != bool",
     ),
-    ("threads are not given back", LOOP, "decoder.shares.give_back()", "pass"),
+    ("threads are not given back", LOOP, "decoder.engine.close()", "pass"),
     (
         "noise is drawn for tokens first",
         PREDICTIONS,

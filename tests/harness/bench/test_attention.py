@@ -1,4 +1,4 @@
-"""Attention of ragged rows: in padded batches, as on a GPU, the same as row by row."""
+"""Attention of ragged rows: in the styles of a GPU the same as row by row."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ RAGGED = {
 @pytest.mark.parametrize("rows", RAGGED.values(), ids=RAGGED)
 @pytest.mark.parametrize("stored", [True, False], ids=["cache", "no cache"])
 @pytest.mark.parametrize("family", ["llada", "dream"])
-def test_padding_changes_nothing(tiny_denoiser, family, rows, stored):
+def test_no_style_changes_anything(tiny_denoiser, family, rows, stored, style):
     model = tiny_denoiser(family)
     canvas = np.arange(60).reshape(3, 20) % 20
     if not stored:
@@ -28,13 +28,13 @@ def test_padding_changes_nothing(tiny_denoiser, family, rows, stored):
     first = widths.cumsum() - widths
     read = np.concatenate([np.arange(at, at + 1 + i) for i, at in enumerate(first)])  # 1, 2, 3 of each row
     found = []
-    for batched in (False, True):
+    for way in ("rows", style):
         store = None
         if stored:
             store = model.new_kv(3, 20)
             for part in (*store.keys, *store.values):
                 part.copy_(torch.randn(part.shape, generator=torch.Generator().manual_seed(1)))
-        (packed,), _ = Layout(segments, 20 if stored else None, CPU, batched).pack(canvas, read)
+        (packed,), _ = Layout(segments, 20 if stored else None, CPU, way, slots=3).pack(canvas, read)
         with torch.inference_mode():
             found.append(model.forward_packed(packed, store))
     torch.testing.assert_close(*found, rtol=0, atol=1e-12)

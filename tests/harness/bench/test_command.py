@@ -8,11 +8,11 @@ import pytest
 
 from harness.cli import main
 
-SMALL = "bench --shape demo --layers 1 --prompts 2 --prompt-lengths 3-6 --gen-length 8 --block-length 4"
+SMALL = "bench --shape demo --layers 1 --device cpu --prompts 2 --prompt-lengths 3-6 --gen-length 8"
 
 
 def bench(capsys, *more):
-    code = main([*SMALL.split(), "--repeats", "1", *more])
+    code = main([*SMALL.split(), "--block-length", "4", "--repeats", "1", *more])
     return code, capsys.readouterr()
 
 

@@ -12,12 +12,14 @@ from itertools import groupby
 from pathlib import Path
 
 import pytest
+import torch
 
 from harness.decoding import decode
 from strategies import parse
 
 CASES = Path(__file__).resolve().parents[4] / "shared" / "golden" / "cases_visible.json"
 FILTER = "learn2pd:filter=FILTER,"
+ON_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is visible")
 
 
 def spec_of(case):
@@ -57,11 +59,14 @@ def oracle_cases():
     return [pytest.param(case, id=case["id"]) for case in cases if case["algo"] == "learn2pd_oracle"]
 
 
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=ON_CUDA)])
 @pytest.mark.parametrize(("model", "spec", "gen_length", "block_length", "cases"), groups())
-def test_a_recorded_decode_is_reproduced(golden, golden_model, model, spec, gen_length, block_length, cases):
+def test_a_recorded_decode_is_reproduced(
+    golden, golden_model, model, spec, gen_length, block_length, cases, device
+):
     spec = spec.replace("FILTER", str(golden / "filters" / "llada_filter.safetensors"))
     found = decode(
-        golden_model(model.removesuffix("-tiny")),
+        golden_model(model.removesuffix("-tiny"), device),
         [case["prompt_ids"] for case in cases],
         parse(spec),
         gen_length=gen_length,

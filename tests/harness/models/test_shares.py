@@ -66,10 +66,10 @@ def test_few_columns_one_row_or_one_thread_stay_in_one_piece():
 
 
 @pytest.mark.usefixtures("small")
-@pytest.mark.parametrize("batched", [False, True])
+@pytest.mark.parametrize("way", ["rows", "padded"])
 @pytest.mark.parametrize("stored", [False, True])
 @pytest.mark.parametrize("family", ["llada", "dream"])
-def test_shares_give_the_logits_of_one_piece(tiny_denoiser, family, stored, batched):
+def test_shares_give_the_logits_of_one_piece(tiny_denoiser, family, stored, way):
     model, canvas = tiny_denoiser(family), np.random.default_rng(0).integers(0, 20, (7, 20))
     for seed in range(5):
         segments, read = drawn(seed)
@@ -77,7 +77,7 @@ def test_shares_give_the_logits_of_one_piece(tiny_denoiser, family, stored, batc
         for threads in (1, 3):
             store = model.new_kv(7, 20) if stored else None
             runs, length = runs_of(segments, threads), 20 if stored else None
-            packs, _ = Layout(segments, length, CPU, batched, runs).pack(canvas, read)
+            packs, _ = Layout(segments, length, CPU, way, runs=runs).pack(canvas, read)
             assert (len(packs) > 1) == (threads > 1)
             shared = Shares(threads)
             with torch.inference_mode():

@@ -15,14 +15,15 @@ from harness.models.transformer import Denoiser, build
 FAMILIES = ("llada", "dream")
 
 
-def packed_step(model, rows, kv, store_length, batched=False):
+def packed_step(model, rows, kv, store_length, style="rows"):
     """The logits of each of `rows` (slot, tokens, first, last, keys), every queried column read."""
     canvas = np.zeros((1 + max(row[0] for row in rows), max(len(row[1]) for row in rows)), np.int64)
     for slot, tokens, *_ in rows:
         canvas[slot, : len(tokens)] = tokens
     segments = [Segment(slot, first, last, keys) for slot, _, first, last, keys in rows]
     read = np.arange(sum(segment.width for segment in segments))
-    (packed,), _ = Layout(segments, store_length, model.device, batched).pack(canvas, read)
+    more = {"slots": len(canvas), "room": len(read) + 3} if style == "flash" else {}
+    (packed,), _ = Layout(segments, store_length, model.device, style, **more).pack(canvas, read)
     with torch.inference_mode():
         return model.forward_packed(packed, kv).split([segment.width for segment in segments])
 
@@ -186,13 +187,12 @@ def test_tied_embeddings_have_no_head_of_their_own(tiny_config, family):
     assert not tied.keys() - untied.keys()
 
 
-@pytest.mark.parametrize("batched", [False, True])
 @pytest.mark.parametrize("lengths", [(9, 14, 3), (7, 7, 7), (5,), (9, 9, 14)], ids=str)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_packed_rows_equal_a_naive_forward_of_each(tiny_denoiser, naive_forward, family, lengths, batched):
+def test_packed_rows_equal_a_naive_forward_of_each(tiny_denoiser, naive_forward, family, lengths, style):
     model = tiny_denoiser(family)
     rows = [(i, list(range(i, i + n)), 0, n, n) for i, n in enumerate(lengths)]
-    for (_, tokens, *_), logits in zip(rows, packed_step(model, rows, None, None, batched), strict=True):
+    for (_, tokens, *_), logits in zip(rows, packed_step(model, rows, None, None, style), strict=True):
         torch.testing.assert_close(logits, naive_forward(model, tokens)[0], rtol=1e-9, atol=1e-9)
 
 
@@ -205,12 +205,9 @@ SPANS = {
 }
 
 
-@pytest.mark.parametrize("batched", [False, True])
 @pytest.mark.parametrize("spans", SPANS.values(), ids=list(SPANS))
 @pytest.mark.parametrize("family", FAMILIES)
-def test_cached_rows_equal_a_naive_cached_forward_of_each(
-    tiny_denoiser, naive_forward, family, spans, batched
-):
+def test_cached_rows_equal_a_naive_cached_forward_of_each(tiny_denoiser, naive_forward, family, spans, style):
     model = tiny_denoiser(family)
     before = {0: list(range(12)), 1: list(range(5, 19)), 2: list(range(11, 20))}
     after = {slot: [*row[:6], 9, 2, *row[8:]] for slot, row in before.items()}
@@ -219,7 +216,7 @@ def test_cached_rows_equal_a_naive_cached_forward_of_each(
         part.fill_(1e3)  # what an earlier sample left behind must not be attended to
     packed_step(model, [(slot, row, 0, len(row), len(row)) for slot, row in before.items()], kv, 16)
     calls = [(slot, after[slot], *span, len(after[slot])) for slot, span in spans.items()]
-    found = packed_step(model, calls, kv, 16, batched)
+    found = packed_step(model, calls, kv, 16, style)
     for (slot, row, first, last, _), logits in zip(calls, found, strict=True):
         past = naive_forward(model, before[slot])[1]
         expected, store = naive_forward(model, row, first, last, past)
@@ -229,8 +226,7 @@ def test_cached_rows_equal_a_naive_cached_forward_of_each(
             torch.testing.assert_close(kv.values[layer][slot, : len(row)].transpose(0, 1), values)
 
 
-@pytest.mark.parametrize("batched", [False, True])
-def test_what_is_read_does_not_depend_on_what_else_is(tiny_denoiser, batched):
+def test_what_is_read_does_not_depend_on_what_else_is(tiny_denoiser, style):
     """The last layer computes only what is read: any selection gives the same logits as reading all."""
     model = tiny_denoiser("dream")
     canvas = np.arange(36).reshape(3, 12) % 20
@@ -242,7 +238,7 @@ def test_what_is_read_does_not_depend_on_what_else_is(tiny_denoiser, batched):
         np.array([0, 13, 22]),
         np.array([11, 12, 30]),
     ):
-        (packed,), _ = Layout(segments, None, model.device, batched).pack(canvas, read)
+        (packed,), _ = Layout(segments, None, model.device, style, slots=3).pack(canvas, read)
         logits = model.forward_packed(packed, None)
         everything = logits if everything is None else everything
         torch.testing.assert_close(logits, everything[read], rtol=1e-9, atol=1e-9)
