@@ -14,6 +14,7 @@ ATTENTION, PACKING, SAMPLING = (
     "harness/models/packing.py",
     "harness/decoding/sampling.py",
 )
+ENGINE, JOINING = "harness/models/engine.py", "harness/models/joining.py"
 
 MUTATIONS = (
     # Attention and the KV store
@@ -162,7 +163,7 @@ MUTATIONS = (
     ("packing changes what it was given", PACKING, "read.copy() if several else read", "read"),
     (
         "a layout outlives its rows' blocks",
-        LOOP,
+        ENGINE,
         "self._laid.segments != segments",
         "len(self._laid.segments) != len(segments)",
     ),
@@ -236,6 +237,35 @@ MUTATIONS = (
         "reads_first = self.strategy.unmask.reads_block or self",
         "reads_first = self",
     ),
+    # What a GPU takes, as far as a CPU can tell
+    ("padding is stored in a row's column", PACKING, "0, 0, 0, self._store_length - 1]", "0, 0, 0, 0]"),
+    (
+        "rows use all of their slot's keys",
+        ATTENTION,
+        "used[rows.slot] = rows.count, rows.keys",
+        "used[:] = 0, 1",
+    ),
+    (
+        "rows at rest take a live row's place",
+        ATTENTION,
+        "counts[rows.slot], used",
+        "counts[: len(rows.slot)], used",
+    ),
+    (
+        "the last layer's queries are all columns'",
+        PACKING,
+        "place - place[0], counts[run.rows]",
+        "place, counts[run.rows]",
+    ),
+    ("weights with a gap count as joined", JOINING, "tensor.data_ptr() == place and", "True and"),
+    (
+        "weights of two buffers count as joined",
+        JOINING,
+        "tensor.untyped_storage().data_ptr() == buffer",
+        "True",
+    ),
+    ("adapters are passed by", JOINING, "all(type(part) is nn.Linear for part in parts)", "True"),
+    ("weights in training are moved", JOINING, "any(p.requires_grad for part", "any(False for part"),
     # Sampling and bookkeeping
     ("what was cut off is in the trace", CANVAS, "kept = columns < end", "kept = columns >= 0"),
     ("one generator for all rows", SAMPLING, "generator=generator, dtype", "generator=generators[0], dtype"),

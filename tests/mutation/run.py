@@ -27,6 +27,7 @@ TESTS = (  # the quickest to fail first
     "tests/harness/models/test_kv.py",
     "tests/harness/models/test_packing.py",
     "tests/harness/models/test_shares.py",
+    "tests/harness/models/test_joining.py",
     "tests/harness/decoding/test_restatement.py",
     "tests/harness/decoding/test_sampling.py",
     "tests/harness/decoding/test_region.py",

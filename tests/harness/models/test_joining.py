@@ -84,3 +84,6 @@ def test_adjacent_needs_one_buffer_without_gaps():
     assert adjacent([whole[2:], whole[:2]]) is None
     assert adjacent([whole[:2], whole[2:].clone()]) is None
     assert adjacent([whole[:2, :2], whole[2:, :2]]) is None
+    memory = whole.numpy()
+    apart = [torch.from_numpy(memory[:2]), torch.from_numpy(memory[2:])]  # buffers that happen to touch
+    assert adjacent(apart) is None
