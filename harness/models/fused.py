@@ -1,7 +1,7 @@
 """A layer's elementwise work on a GPU, one Triton kernel each: norm, rotation, gate.
 
 Plain operations read and write a step's activations three to six times where these do it once, at 8B
-shape a sixth of a full forward (PERFORMANCE.md). Each kernel rounds where the plain operations round, so
+shape a fifth of a full forward (PERFORMANCE.md). Each kernel rounds where the plain operations round, so
 that the two differ by the order of a sum and the last bit of an exponential. Import it through
 `elementwise.kernels_for`: Triton comes with torch for CUDA on Linux, not with others.
 """
