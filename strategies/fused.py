@@ -14,7 +14,7 @@ BLOCK = 16384  # logits of a row weighed at once
 WARPS = 16
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])  # differs from step to step
 def _scan(logits, tokens, out, count, width: tl.constexpr, ENTROPY: tl.constexpr, BLOCK: tl.constexpr):
     row = tl.program_id(0)
     base = logits + row.to(tl.int64) * width
@@ -50,3 +50,9 @@ def scan(logits: Tensor, tokens: Tensor, entropy: bool) -> Tensor:
     out = torch.empty((3 if entropy else 2, count), dtype=torch.float64, device=logits.device)
     _scan[(count,)](logits, tokens, out, count, width, ENTROPY=entropy, BLOCK=BLOCK, num_warps=WARPS)
     return out
+
+
+def probe() -> None:
+    """Raise whatever launching the kernel raises on the current GPU."""
+    logits = torch.zeros(1, 2, device="cuda")
+    scan(logits, torch.zeros(1, dtype=torch.int64, device="cuda"), False)

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from functools import cache, cached_property
-from importlib import import_module
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from strategies.errors import PartError
+from strategies.kernels import kernels
 
 SCANNED = 1 << 23  # logits exponentiated at once
 # What can be measured, in the order in which it is taken: noise is drawn before tokens are, and a scan
@@ -159,17 +159,10 @@ class Predictions:
         return self._noise("uniform", 1)[:, 0]
 
 
-@cache
-def _kernel() -> Callable[[Tensor, Tensor, bool], Tensor] | None:
-    try:
-        return import_module("strategies.fused").scan
-    except ImportError:  # a torch without Triton
-        return None
-
-
 def fused_scan(logits: Tensor) -> Callable[[Tensor, Tensor, bool], Tensor] | None:
     """One kernel that does what `scan` does, where it applies: on a GPU, up to float32."""
-    return _kernel() if logits.device.type == "cuda" and logits.dtype != torch.float64 else None
+    found = kernels("strategies.fused", logits.device) if logits.dtype != torch.float64 else None
+    return found.scan if found else None
 
 
 def scan(logits: Tensor, tokens: Tensor, entropy: bool) -> Statistics:

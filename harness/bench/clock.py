@@ -46,7 +46,6 @@ class Span:
     """Time between two points of the device's queue, taken without holding the queue up at either."""
 
     def __init__(self, device: torch.device) -> None:
-        self._device = device
         self._events = [torch.cuda.Event(enable_timing=True) for _ in "ab"] if device.type == "cuda" else []
         self.began = self._ended = 0.0
 

@@ -105,7 +105,7 @@ def window(segments: Sequence[Segment], counts: np.ndarray, stored: bool) -> Win
 
 
 def pairs(group: Group | Ragged) -> int:
-    """Query-key pairs that a group computes, padding included."""
+    """Query-key pairs that a group computes, padding to one width included, a kernel's own tiles not."""
     if isinstance(group, Ragged):
         return group.pairs
     places = group.queries
@@ -151,13 +151,14 @@ def step_cost(workload: Workload, strategy: Strategy, batch_size: int, roofline:
     decoder = workload.decoder(TimedDecoder, prompts, strategy, batch_size)
     began = now(device)
     drive(decoder, prompts, references=references)
-    whole = now(device) - began - decoder.engine.capturing
+    captured = decoder.engine.capturing  # the replays below may capture more
+    whole = now(device) - began - captured
     steps = decoder.steps
     windows = [window(step.segments, step.counts, decoder.engine.kv is not None) for step in steps]
     packs = [part for step in steps for part in step.packs]
     chosen = np.linspace(0, len(steps) - 1, min(REPLAYED, len(steps))).astype(int).tolist()
     bare, shares, floors, bindings = [], [], [], []
-    try:
+    with decoder.engine.running():
         for i in chosen:
             taken = seconds(partial(decoder.replay, i), device, 3).median
             size = model.embedding.weight.element_size()
@@ -166,8 +167,6 @@ def step_cost(workload: Workload, strategy: Strategy, batch_size: int, roofline:
             floors.append(floor * 1e3)
             shares.append(floor / taken)
             bindings.append(binding)
-    finally:
-        decoder.engine.close()
     return StepCost(
         steps=len(steps),
         rows=statistics.mean(len(step.segments) for step in steps),
@@ -178,7 +177,7 @@ def step_cost(workload: Workload, strategy: Strategy, batch_size: int, roofline:
         bookkeeping_ms=Spread.of([1e3 * (step.total - step.forward - step.selection) for step in steps]),
         bare_ms=Spread.of(bare),
         outside=1 - sum(step.forward for step in steps) / whole,
-        capturing_ms=1e3 * decoder.engine.capturing,
+        capturing_ms=1e3 * captured,
         useful_columns=sum(w.columns for w in windows) / sum(len(part.tokens) for part in packs),
         useful_pairs=sum(w.pairs for w in windows) / sum(pairs(g) for part in packs for g in part.every),
         floor_ms=statistics.median(floors),

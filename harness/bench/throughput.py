@@ -77,6 +77,7 @@ def naive_throughput(
     workload: Workload, prompts: Sequence[list[int]], strategy: Strategy, repeats: int
 ) -> tuple[Throughput, list[tuple[list[int], int]]]:
     """The same by the one-sample loop."""
+    workload.model.join()  # as a decode of ours leaves the weights, whichever comes first
     known = workload.references(prompts, strategy)
     references: Sequence[list[int] | None] = known if known is not None else [None] * len(prompts)
 

@@ -79,7 +79,10 @@ def run(args: argparse.Namespace) -> int:
     choose_clock(args.clock)
     if args.threads:
         torch.set_num_threads(args.threads)
-    gauge = Gauge(pick_device(args.device))
+    place = pick_device(args.device)
+    if args.clock == "cpu" and place.type != "cpu":
+        raise UserError("--clock cpu measures this process, not a GPU; give --device cpu with it")
+    gauge = Gauge(place)
     workload = build(args, strategies[0].adapter)
     floor = roofline.measure(workload.loaded.config, workload.model.dtype, workload.model.device)
     bench = Bench(

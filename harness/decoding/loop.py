@@ -265,7 +265,7 @@ def drive(
     """Step until every prompt is decoded; as `decode`, which builds the decoder and checks the request."""
     results: list[Generation | None] = [None] * len(prompts)
     waiting, free = iter(range(len(prompts))), list(range(decoder.slots))
-    try:
+    with decoder.engine.running():
         while True:
             for sample in waiting if free else ():
                 seed = seeds[sample] if seeds is not None else sample
@@ -281,5 +281,3 @@ def drive(
                 results[row.sample] = generation
                 if on_finish:
                     on_finish(row.sample, generation)
-    finally:
-        decoder.engine.close()

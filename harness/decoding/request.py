@@ -48,3 +48,7 @@ def check_request(
         raise UserError(f"{strategy.spec} needs the reference decode of every prompt")
     for number, prompt in enumerate(prompts):
         check_prompt(model, prompt, gen_length, str(number))
+    rows = model.config.vocab_rows
+    for number, reference in enumerate(references or ()):
+        if len(reference) and not 0 <= min(reference) <= max(reference) < rows:
+            raise UserError(f"reference {number} holds a token id outside the model's vocabulary of {rows}")

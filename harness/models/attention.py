@@ -41,8 +41,9 @@ def style_of(device: torch.device, dtype: torch.dtype, head_dim: int) -> str:
     if device.type == "cpu":
         return "rows"
     fits = dtype in (torch.bfloat16, torch.float16) and head_dim <= FLASH_HEAD and head_dim % 8 == 0
-    known = device.type == "cuda" and torch.version.hip is None
-    return "flash" if fits and known and torch.cuda.get_device_capability(device) >= AMPERE else "padded"
+    built = device.type == "cuda" and torch.version.hip is None
+    built = built and torch.backends.cuda.is_flash_attention_available()
+    return "flash" if fits and built and torch.cuda.get_device_capability(device) >= AMPERE else "padded"
 
 
 class Ragged(NamedTuple):
@@ -186,9 +187,9 @@ def attend(
 
     k, v: [slots, length, KV heads, D] of a store, else the step's own [T, KV heads, D].
     """
-    if stored and isinstance(groups[0], Ragged):
-        k, v = k.flatten(0, 1), v.flatten(0, 1)
-    if isinstance(groups[0], Ragged):
+    if groups and isinstance(groups[0], Ragged):
+        if stored:
+            k, v = k.flatten(0, 1), v.flatten(0, 1)
         return flash(q, k, v, groups[0])
     return _grouped(q, k, v, cast("tuple[Group, ...]", groups), stored, gqa)
 

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from functools import cache
-from importlib import import_module
 from types import ModuleType
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from strategies.kernels import kernels
+
 HALVES = (torch.bfloat16, torch.float16)
-
-
-@cache
-def _kernels() -> ModuleType | None:
-    try:
-        return import_module("harness.models.fused")
-    except ImportError:  # a torch without Triton
-        return None
 
 
 def kernels_for(x: Tensor) -> ModuleType | None:
     """The fused kernels where they apply to x: in inference, on a GPU, in half precision."""
-    applies = x.device.type == "cuda" and x.dtype in HALVES and torch.is_inference_mode_enabled()
-    return _kernels() if applies else None
+    applies = x.dtype in HALVES and torch.is_inference_mode_enabled()
+    return kernels("harness.models.fused", x.device) if applies else None
 
 
 class RMSNorm(nn.Module):

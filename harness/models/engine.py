@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from harness.models.graphs import Graphs, room
@@ -22,6 +24,7 @@ class ForwardEngine:
 
     def __init__(self, model: Denoiser, slots: int, length: int, stored: bool) -> None:
         self.model, self.slots = model, slots
+        model.join()
         self.style = model.attention_style
         captures = self.style == "flash"
         # A column more than any row has is for what fills a captured step up.
@@ -58,6 +61,13 @@ class ForwardEngine:
         """Seconds spent so far on preparing forwards to be replayed."""
         return self.graphs.capturing if self.graphs else 0.0
 
-    def close(self) -> None:
-        """Let operations use all threads again."""
-        self.shares.give_back()
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """In this context forwards are launched on the model's own GPU; behind it, operations use all
+        threads again."""
+        device = self.model.device
+        try:
+            with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+                yield
+        finally:
+            self.shares.give_back()

@@ -9,6 +9,7 @@ as many columns. The last layer depends on what is read and runs behind it, hidd
 from __future__ import annotations
 
 import time
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -48,8 +49,6 @@ class Graphs:
 
     def __init__(self, model: Denoiser, kv: KVStore | None, length: int) -> None:
         self.model, self.kv, self.length = model, kv, length
-        for block in model.blocks:
-            block.join()
         self._tables = model.rope(length)  # graphs read them where they lie now
         self._seen: set[int] = set()
         self._captured: dict[int, _Captured | None] = {}
@@ -77,7 +76,7 @@ class Graphs:
     def _capture(self, step: Packed) -> _Captured | None:
         """A graph of any step as wide as this one: all that differs between such steps is its input.
 
-        None beyond COLUMNS, and where a capture fails: its memory may be what a decode can do without.
+        None beyond COLUMNS, and where memory is short: a decode can do without.
         """
         if len(step.tokens) > COLUMNS:
             return None
@@ -92,10 +91,13 @@ class Graphs:
         )
         began, graph, stream = time.perf_counter(), torch.cuda.CUDAGraph(), torch.cuda.current_stream()
         try:
-            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-                hidden = self.model.body(inputs, self.kv, self.model.angles(inputs))
-        except RuntimeError:
+            with torch.cuda.graph(graph, self._pool, _stream(self.model.device), "thread_local"):
+                cos, sin = (table[columns] for table in self._tables)
+                hidden = self.model.body(inputs, self.kv, (cos, sin))
+        except RuntimeError as error:
             torch.cuda.set_stream(stream)  # the capture's own may still be the current one
+            if not any(isinstance(e, torch.OutOfMemoryError) for e in (error, error.__context__)):
+                raise
             return None
         finally:
             self.capturing += time.perf_counter() - began
@@ -109,6 +111,12 @@ class Graphs:
             self._loaded[width] = step.columns
             mine, its = mine + _layout(captured.step), its + _layout(step)
         torch._foreach_copy_(mine, its)
+
+
+@cache
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    """What a device's captures run on: one, because a product's workspace stays with its stream."""
+    return torch.cuda.Stream(device)
 
 
 def _layout(step: Packed) -> list[Tensor]:

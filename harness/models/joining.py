@@ -18,7 +18,8 @@ def join(parts: Sequence[nn.Module]) -> None:
     """Lay the weights of linear layers side by side, and their biases; frozen ones only."""
     if any(p.requires_grad for part in parts for p in part.parameters()) or not _plain(parts):
         return
-    with torch.inference_mode(False):  # the parameters may be trained later
+    # In the mode that the parameters were made in: they may be trained later, or never.
+    with torch.inference_mode(next(parts[0].parameters()).is_inference()):
         for name in ("weight", "bias"):
             tensors = [getattr(part, name) for part in parts]
             if tensors[0] is not None and adjacent(tensors) is None:
@@ -41,15 +42,20 @@ def at_once(parts: Sequence[nn.Module], x: Tensor) -> Tensor | None:
 def adjacent(tensors: Sequence[Tensor]) -> Tensor | None:
     """The tensors as one, joined along their first dimension, where they lie so in one buffer."""
     first = tensors[0]
-    place, buffer = first.data_ptr(), first.untyped_storage().data_ptr()
+    place, rows = first.data_ptr(), 0
     for tensor in tensors:
-        ours = tensor.data_ptr() == place and tensor.untyped_storage().data_ptr() == buffer
-        if not (ours and tensor.is_contiguous() and tensor.dtype == first.dtype):
+        if tensor.data_ptr() != place or tensor.dtype != first.dtype or not tensor.is_contiguous():
             return None
-        place += tensor.numel() * tensor.element_size()
-    return first.detach().as_strided((sum(map(len, tensors)), *first.shape[1:]), first.stride())
+        place += tensor.nbytes
+        rows += len(tensor)
+    try:
+        return first.data.as_strided((rows, *first.shape[1:]), first.stride())
+    except RuntimeError:  # buffers that happen to touch
+        return None
 
 
 def _plain(parts: Sequence[nn.Module]) -> bool:
-    """No adapter is at work beside the weights."""
-    return all(type(part) is nn.Linear for part in parts)
+    """Nothing is at work beside the weights, an adapter in training or a hook for example."""
+    return all(
+        type(part) is nn.Linear and not part._forward_hooks and not part._forward_pre_hooks for part in parts
+    )

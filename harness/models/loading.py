@@ -94,7 +94,7 @@ def load_model(
 
 
 def pick_device(device: str) -> torch.device:
-    """The torch device of a --device value, made the current one; "auto" is a GPU where there is one."""
+    """The torch device of a --device value; "auto" is a GPU where there is one."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     unknown = f"--device {device!r} is unknown; use auto, cpu, cuda or cuda:N"
@@ -108,8 +108,6 @@ def pick_device(device: str) -> torch.device:
         raise UserError(
             f"--device {device}: {torch.cuda.device_count()} CUDA devices are visible; use auto or cpu"
         )
-    if place.type == "cuda" and place.index is not None:
-        torch.cuda.set_device(place)  # kernels and graphs are launched on the current device
     return place
 
 

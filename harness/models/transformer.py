@@ -142,6 +142,12 @@ class Denoiser(nn.Module):
         """How its decode steps attend: one of the styles that `attention` names."""
         return style_of(self.device, self.dtype, self.config.head_dim)
 
+    def join(self) -> None:
+        """Lay weights side by side where its decode steps like them so."""
+        if self.attention_style == "flash":
+            for block in self.blocks:
+                block.join()
+
     def new_kv(self, slots: int, length: int) -> KVStore:
         """An empty store for `slots` samples of up to `length` columns."""
         return KVStore(self.config, slots, length, self.dtype, self.device)
@@ -223,7 +229,7 @@ class Denoiser(nn.Module):
     def body(self, step: Packed, kv: KVStore | None, angles: tuple[Tensor, Tensor]) -> Tensor:
         """Hidden states [T, d_model] of a step in front of the last layer."""
         x = self.embedding(step.tokens)
-        for layer, block in enumerate(self.blocks[:-1]):
+        for layer, block in enumerate(list(self.blocks)[:-1]):
             attended = self._attend(step, kv, layer, *block.qkv(x, *angles))
             x = block.finish(x, attended)
         return x

@@ -14,7 +14,11 @@ ATTENTION, PACKING, SAMPLING = (
     "harness/models/packing.py",
     "harness/decoding/sampling.py",
 )
-ENGINE, JOINING = "harness/models/engine.py", "harness/models/joining.py"
+ENGINE, JOINING, GRAPHS = (
+    "harness/models/engine.py",
+    "harness/models/joining.py",
+    "harness/models/graphs.py",
+)
 
 MUTATIONS = (
     # Attention and the KV store
@@ -177,7 +181,7 @@ MUTATIONS = (
         "found.shape != shape or found.dtype != bool",
         "found.dtype != bool",
     ),
-    ("threads are not given back", LOOP, "decoder.engine.close()", "pass"),
+    ("threads are not given back", ENGINE, "self.shares.give_back()", "pass"),
     (
         "noise is drawn for tokens first",
         PREDICTIONS,
@@ -257,14 +261,22 @@ MUTATIONS = (
         "place - place[0], counts[run.rows]",
         "place, counts[run.rows]",
     ),
-    ("weights with a gap count as joined", JOINING, "tensor.data_ptr() == place and", "True and"),
+    ("weights with a gap count as joined", JOINING, "if tensor.data_ptr() != place or", "if"),
+    ("adapters are passed by", JOINING, "type(part) is nn.Linear and", "True and"),
+    ("hooks are passed by", JOINING, "and not part._forward_hooks", ""),
     (
-        "weights of two buffers count as joined",
-        JOINING,
-        "tensor.untyped_storage().data_ptr() == buffer",
-        "True",
+        "a graph keeps another layout",
+        GRAPHS,
+        "self._loaded.get(width) is not step.columns",
+        "not self._loaded",
     ),
-    ("adapters are passed by", JOINING, "all(type(part) is nn.Linear for part in parts)", "True"),
+    (
+        "a graph keeps its first tokens",
+        GRAPHS,
+        "mine, its = [captured.step.tokens], [step.tokens]",
+        "mine, its = [], []",
+    ),
+    ("rows that read nothing", ATTENTION, "if groups and isinstance", "if isinstance"),
     ("weights in training are moved", JOINING, "any(p.requires_grad for part", "any(False for part"),
     # Sampling and bookkeeping
     ("what was cut off is in the trace", CANVAS, "kept = columns < end", "kept = columns >= 0"),

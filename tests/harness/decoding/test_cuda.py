@@ -73,9 +73,10 @@ def test_graphs_decode_what_launches_decode(on_cuda, prompts, strategy, family, 
     options["references"] = [g.output_ids for g in decode(model, prompts, strategy("fixed"), **LENGTHS)]
     captures = []
     capture = Graphs._capture
-    monkeypatch.setattr(Graphs, "_capture", lambda *args: captures.append(1) or capture(*args))
+    monkeypatch.setattr(Graphs, "_capture", lambda *args: captures.append(capture(*args)) or captures[-1])
     found = decode(model, prompts, strategy(spec), **options)
     assert captures
+    assert None not in captures
     monkeypatch.setattr(engine, "Graphs", Launched)
     assert_alike(found, decode(model, prompts, strategy(spec), **options))
 

@@ -267,6 +267,7 @@ def test_the_mask_token_is_never_predicted(tiny_denoiser, prompts, strategy):
         ({"prompts": [[1], [2, 24]]}, UserError, "prompt 1 holds a token id outside.*24"),
         ({"prompts": [[-1]]}, UserError, "outside the model's vocabulary"),
         ({"spec": "oracle"}, UserError, "oracle needs the reference"),
+        ({"references": [[1], [24]]}, UserError, "reference 1 holds a token id outside.*24"),
         ({"spec": "learn2pd"}, SpecError, "learn2pd needs a filter"),
         ({"spec": "fixed:steps=2"}, SpecError, "10 tokens in 3 blocks"),
         ({"spec": "fixed:steps=11"}, SpecError, "steps=11"),

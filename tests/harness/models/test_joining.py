@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from harness.models import transformer
 from harness.models.joining import adjacent, at_once, join
 from harness.models.loading import save_model
+from harness.models.transformer import build
 
 
 @pytest.fixture(params=["llada", "dream"])
@@ -75,6 +76,27 @@ def test_joined_weights_can_be_trained_and_saved(model, tmp_path):
     assert {name: value.shape for name, value in saved.items()} == {
         name: value.shape for name, value in model.named_parameters()
     }
+
+
+def test_a_model_made_for_inference_alone_still_computes(tiny_config):
+    with torch.inference_mode():
+        torch.manual_seed(0)
+        model = build(tiny_config("llada")).requires_grad_(False)
+        tokens = torch.arange(12).view(1, 12)
+        expected = model.logits(tokens)
+        torch.testing.assert_close(joined(model).logits(tokens), expected)
+        assert at_once(model.blocks[0].parts("qkv"), torch.zeros(1, 32)) is not None
+
+
+def test_a_hook_is_not_passed_by(model):
+    parts = joined(model).blocks[0].parts("qkv")
+    x = torch.zeros(1, model.config.d_model, dtype=torch.float64)
+    assert at_once(parts, x) is not None
+    handle = parts[1].register_forward_hook(lambda module, inputs, output: output + 1)
+    assert at_once(parts, x) is None
+    handle.remove()
+    parts[2].register_forward_pre_hook(lambda module, inputs: None)
+    assert at_once(parts, x) is None
 
 
 def test_adjacent_needs_one_buffer_without_gaps():

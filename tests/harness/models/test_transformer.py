@@ -244,6 +244,13 @@ def test_what_is_read_does_not_depend_on_what_else_is(tiny_denoiser, style):
         torch.testing.assert_close(logits, everything[read], rtol=1e-9, atol=1e-9)
 
 
+def test_nothing_read_gives_no_logits(tiny_denoiser, style):
+    model = tiny_denoiser("dream")
+    segments, nothing = [Segment(0, 0, 5, 5), Segment(1, 0, 4, 4)], np.array([], np.int64)
+    (packed,), _ = Layout(segments, None, model.device, style, slots=2).pack(np.ones((2, 8), int), nothing)
+    assert model.forward_packed(packed, None).shape == (0, model.config.vocab_rows)
+
+
 def test_only_the_asked_positions_pass_the_head(tiny_denoiser):
     model = tiny_denoiser("dream")
     tokens = torch.arange(12).view(2, 6)
