@@ -3,10 +3,12 @@
 import json
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from harness.errors import UserError
 from harness.models.config import ModelConfig
 from harness.models.transformer import build
 
@@ -189,3 +191,13 @@ def edit(path: Path, **changes):
     raw = json.loads(path.read_text())
     raw.update(changes)
     path.write_text(json.dumps({key: value for key, value in raw.items() if value is not ...}))
+
+
+def assert_refused(load, *words):
+    """`load()` ends in one line for the user that holds all `words`."""
+    with pytest.raises(UserError) as caught:
+        load()
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message, message

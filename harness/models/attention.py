@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from harness.models.elementwise import HALVES
+
 
 class Rows(NamedTuple):
     """The rows of a step, int64 arrays [R]: slot, first query, queries, first packed column, keys.
@@ -40,7 +42,7 @@ def style_of(device: torch.device, dtype: torch.dtype, head_dim: int) -> str:
     """The best style for a model's device, dtype and head size."""
     if device.type == "cpu":
         return "rows"
-    fits = dtype in (torch.bfloat16, torch.float16) and head_dim <= FLASH_HEAD and head_dim % 8 == 0
+    fits = dtype in HALVES and head_dim <= FLASH_HEAD and head_dim % 8 == 0
     built = device.type == "cuda" and torch.version.hip is None
     built = built and torch.backends.cuda.is_flash_attention_available()
     return "flash" if fits and built and torch.cuda.get_device_capability(device) >= AMPERE else "padded"

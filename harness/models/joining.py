@@ -29,7 +29,7 @@ def join(parts: Sequence[nn.Module]) -> None:
 
 
 def at_once(parts: Sequence[nn.Module], x: Tensor) -> Tensor | None:
-    """[..., sum of widths] of linear layers' outputs for x, None unless their weights lie side by side."""
+    """[..., sum of widths], the linear layers' outputs for x [..., d]; None unless they have been joined."""
     if not _plain(parts):
         return None
     weight = adjacent([part.weight for part in parts])  # type: ignore[misc]

@@ -48,6 +48,7 @@ class Block(nn.Module):
             attach(self, getattr(names, role), nn.Linear(width_in, width_out, bias=bias))
 
     def part(self, role: str) -> nn.Module:
+        """The module of one role: a field of `Names`, "q" or "mlp_norm" for example."""
         return PATHS[getattr(self.names, role)](self)
 
     def parts(self, roles: Sequence[str]) -> list[nn.Module]:
