@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from statistics import fmean
 from types import TracebackType
 
@@ -127,7 +127,7 @@ class Display:
         if self.live:
             self._show()
 
-    def forward(self, rows: Sequence[Row]) -> None:
+    def forward(self, rows: Collection[Row]) -> None:
         """A forward is done; rows not finished count by the share of their blocks that is."""
         self.underway = sum((row.block - row.start) / max(1, row.end - row.start) for row in rows)
         if time.monotonic() - self.said >= (TERMINAL_EVERY_S if self.live else PLAIN_EVERY_S):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -25,7 +25,7 @@ from strategies.values import Steps
 class Watcher(Protocol):
     """What a cell tells of its progress."""
 
-    def forward(self, rows: Sequence[Row]) -> None: ...
+    def forward(self, rows: Collection[Row]) -> None: ...
 
     def decoded(self, record: SampleRecord) -> None: ...
 
@@ -110,12 +110,15 @@ def attempt(
 ) -> None:
     """Decode `pending`, `rows` together, taking each problem out of the list as it ends."""
     now = list(pending)
+    live: dict[int, Row] = {}  # by their place in `now`; a forward may be of some of them only
 
-    def observe(live: list[Row], proposal: object, transfer: object) -> None:
+    def observe(rows: list[Row], proposal: object, transfer: object) -> None:
         context.stop.check()
-        context.watcher.forward(live)
+        live.update((row.sample, row) for row in rows)
+        context.watcher.forward(live.values())
 
     def finish(place: int, generation: Generation) -> None:
+        live.pop(place)
         pending.remove(now[place])
         try:
             finished(now[place], generation, min(rows, len(now)))

@@ -35,9 +35,14 @@ def choose_clock(name: str) -> None:
     _chosen[0] = name
 
 
-def now(device: torch.device) -> float:
-    """Seconds on a monotonic clock once everything queued on `device` is done."""
-    if device.type == "cuda":
+def clock() -> str:
+    """Which of CLOCKS was chosen."""
+    return _chosen[0]
+
+
+def now(device: torch.device | None = None) -> float:
+    """Seconds on a monotonic clock, once everything queued on `device` is done where one is given."""
+    if device is not None and device.type == "cuda":
         torch.cuda.synchronize(device)
     return CLOCKS[_chosen[0]]()
 

@@ -41,6 +41,7 @@ class Bench:
         head = (
             "strategy",
             "batch",
+            "lanes",
             "columns",
             "step ms",
             "forward",
@@ -49,13 +50,14 @@ class Bench:
             "bare forward",
         )
         rows = [
-            (s.spec, b, round(c.columns), *(f"{part.median:.3g}" for part in _parts(c))) for s, b, c in costs
+            (s.spec, b, c.lanes, round(c.columns), *(f"{part.median:.3g}" for part in _parts(c)))
+            for s, b, c in costs
         ]
         self.say(
             table(
                 "One step, median milliseconds",
-                (*head, "outside forward"),
-                [(*row, share(c.outside)) for row, (_, _, c) in zip(rows, costs, strict=True)],
+                (*head, "host", "outside forward"),
+                [(*row, share(c.host), share(c.outside)) for row, (_, _, c) in zip(rows, costs, strict=True)],
             )
         )
         self.say(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,10 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.bench.clock import Span, Spread, now, seconds
+from harness.bench.clock import Span, Spread, clock, now, seconds
 from harness.bench.roofline import Roofline, Window
-from harness.bench.workload import Workload
-from harness.decoding.loop import Decoder, Region, drive
+from harness.bench.workload import D, Workload
+from harness.decoding.decoder import Decoder, Region
+from harness.decoding.lanes import lanes_of, workers
+from harness.decoding.loop import drive
 from harness.models.attention import Group, Ragged
 from harness.models.packing import Packed, Segment
 from strategies import Proposal, Row, Strategy
@@ -25,14 +30,22 @@ REPLAYED = 12  # forwards replayed on their own, spread over the decode
 
 @dataclass(frozen=True)
 class Step:
-    """Seconds of one step, and what it computed: its segments, the positions read of each [B], its packs."""
+    """Seconds of one step, waiting between its parts not counted: in all, in the forward, which began at
+    `began` on the clock, and in the selection. What it computed: its segments, the positions read of each
+    [B], its packed columns."""
 
     total: float
+    began: float
     forward: float
     selection: float
     segments: tuple[Segment, ...]
     counts: np.ndarray
-    packs: list[Packed]
+    packed: Packed
+
+    @property
+    def window(self) -> Window:
+        """The shape of its forward; with a store, rows attend to more than their own columns."""
+        return window(self.segments, self.counts, self.packed.at is not None)
 
 
 class TimedDecoder(Decoder):
@@ -46,41 +59,43 @@ class TimedDecoder(Decoder):
         self.steps: list[Step] = []
         self._segments: list[Segment] = []
 
-    def step(self) -> None:
-        device = self.model.device
+    def plan(self) -> Packed:
         self._segments.clear()
-        captured = self.engine.capturing
-        began = now(device)
-        super().step()
-        captured = self.engine.capturing - captured
-        total = now(device) - began - captured
-        forward = self._span.seconds - captured
+        began = now(self.model.device)
+        self._packed = super().plan()
+        self._planning = now() - began
+        return self._packed
+
+    def compute(self, packed: Packed) -> Tensor:
+        captured, began = self.engine.capturing, now()
+        self._span = Span(self.model.device)
+        self._span.begin()
+        logits = super().compute(packed)
+        self._span.end()
+        self._captured = self.engine.capturing - captured
+        self._launching = now() - began - self._captured
+        return logits
+
+    def settle(self, logits: Tensor, alongside: int = 1) -> None:
+        began = now()
+        super().settle(logits, alongside)
+        settling = now(self.model.device) - began
+        forward = self._span.seconds - self._captured
         self.steps.append(
             Step(
-                total,
-                forward,
-                self._chosen - self._span.began - captured - forward,
-                tuple(self._segments),
-                self._counts,
-                self._packs,
+                total=self._planning + self._launching + settling,
+                began=self._span.began,
+                forward=forward,
+                selection=self._launching + self._chosen - began - forward,
+                segments=tuple(self._segments),
+                counts=self._counts,
+                packed=self._packed,
             )
         )
 
     def _segment(self, row: Row) -> Segment:
         self._segments.append(super()._segment(row))
         return self._segments[-1]
-
-    def _forward(self, packs: list[Packed]) -> Tensor:
-        self._packs = packs
-        self._span = Span(self.model.device)
-        self._span.begin()
-        logits = super()._forward(packs)
-        self._span.end()
-        return logits
-
-    def replay(self, i: int) -> Tensor:
-        """The forward of step `i` alone, on what the store holds now."""
-        return super()._forward(self.steps[i].packs)
 
     def _choose(
         self, rows: list[Row], logits: Tensor, region: Region, references: list[Tensor]
@@ -89,6 +104,11 @@ class TimedDecoder(Decoder):
         self._chosen = now(self.model.device)
         self._counts = region.counts
         return chosen
+
+    @torch.inference_mode()  # a mode of the thread
+    def replay(self, i: int) -> Tensor:
+        """The forward of step `i` alone, on what the store holds now."""
+        return self.engine.forward(self.steps[i].packed)
 
 
 def window(segments: Sequence[Segment], counts: np.ndarray, stored: bool) -> Window:
@@ -104,6 +124,11 @@ def window(segments: Sequence[Segment], counts: np.ndarray, stored: bool) -> Win
     )
 
 
+def merged(windows: Iterable[Window]) -> Window:
+    """The windows as those of one forward."""
+    return Window(*map(sum, zip(*(dataclasses.astuple(window) for window in windows), strict=True)))
+
+
 def pairs(group: Group | Ragged) -> int:
     """Query-key pairs that a group computes, padding to one width included, a kernel's own tiles not."""
     if isinstance(group, Ragged):
@@ -113,17 +138,30 @@ def pairs(group: Group | Ragged) -> int:
     return queries * group.longest
 
 
+def covered(spans: Iterable[tuple[float, float]]) -> float:
+    """Seconds in which at least one of the spans, begin and duration each, runs."""
+    total, end = 0.0, -math.inf
+    for began, lasted in sorted(spans):
+        total += max(0.0, began + lasted - max(began, end))
+        end = max(end, began + lasted)
+    return total
+
+
 @dataclass(frozen=True)
 class StepCost:
-    """A decode's steps summed up.
+    """A decode's steps summed up, those of all its lanes.
 
-    Milliseconds a step, medians over the steps: total, forward, selection, bookkeeping; bare: a forward
-    of the same windows alone. outside: seconds not in the forward over all seconds of the decode, admission
-    and release included. capturing_ms: once a decode, on preparing forwards to be replayed; in none of the
-    others. useful_columns, useful_pairs: what the rows needed over what was computed.
-    floor_share: the machine's floor over the bare forward. binding: what that floor is bound by.
+    lanes: of the decode. rows, columns: of a step, on average. Milliseconds a step, medians over the steps:
+    total, forward, selection, bookkeeping; bare: a forward of the same windows alone, or as many at once as
+    lanes compute side by side. host: seconds not in the forward over all seconds of the steps. outside: the
+    share of the whole decode, admission and release included, in which no forward ran: less than `host` where
+    lanes hide what surrounds one's forwards behind another's. capturing_ms: once a decode, on preparing
+    forwards to be replayed; in none of the others. useful_columns, useful_pairs: what the rows needed over
+    what was computed. floor_share: the machine's floor over the bare forward. binding: what that floor is
+    bound by.
     """
 
+    lanes: int
     steps: int
     rows: float
     columns: float
@@ -132,6 +170,7 @@ class StepCost:
     selection_ms: Spread
     bookkeeping_ms: Spread
     bare_ms: Spread
+    host: float
     outside: float
     capturing_ms: float
     useful_columns: float
@@ -143,31 +182,30 @@ class StepCost:
 
 @torch.inference_mode()
 def step_cost(workload: Workload, strategy: Strategy, batch_size: int, roofline: Roofline) -> StepCost:
-    """Decode the workload's first prompts, again under a timed decoder, then replay some forwards alone."""
-    model, device = workload.model, workload.model.device
+    """Decode the workload's first prompts, again under timed decoders, then replay some forwards alone."""
+    device = workload.model.device
     prompts = workload.prompts[: max(batch_size, 2)]
     references = workload.references(prompts, strategy)
-    drive(workload.decoder(Decoder, prompts, strategy, batch_size), prompts, references=references)
-    decoder = workload.decoder(TimedDecoder, prompts, strategy, batch_size)
+
+    def decoded(kind: type[D]) -> list[D]:
+        slots = min(batch_size, len(prompts))
+        # This process' time counts what other lanes compute meanwhile.
+        sizes = lanes_of(workload.model, slots) if clock() == "wall" else [slots]
+        lanes = [workload.decoder(kind, prompts, strategy, slots) for slots in sizes]
+        drive(lanes, prompts, references=references)
+        return lanes
+
+    decoded(Decoder)
     began = now(device)
-    drive(decoder, prompts, references=references)
-    captured = decoder.engine.capturing  # the replays below may capture more
+    lanes = decoded(TimedDecoder)
+    captured = sum(lane.engine.capturing for lane in lanes)  # the replays below may capture more
     whole = now(device) - began - captured
-    steps = decoder.steps
-    windows = [window(step.segments, step.counts, decoder.engine.kv is not None) for step in steps]
-    packs = [part for step in steps for part in step.packs]
-    chosen = np.linspace(0, len(steps) - 1, min(REPLAYED, len(steps))).astype(int).tolist()
-    bare, shares, floors, bindings = [], [], [], []
-    with decoder.engine.running():
-        for i in chosen:
-            taken = seconds(partial(decoder.replay, i), device, 3).median
-            size = model.embedding.weight.element_size()
-            floor, binding = roofline.floor(model.config, windows[i], size)
-            bare.append(taken * 1e3)
-            floors.append(floor * 1e3)
-            shares.append(floor / taken)
-            bindings.append(binding)
+    steps = [step for lane in lanes for step in lane.steps]
+    windows, packs = [step.window for step in steps], [step.packed for step in steps]
+    total, forward = sum(step.total for step in steps), sum(step.forward for step in steps)
+    bare, floors, bindings = _bare(lanes, roofline)
     return StepCost(
+        lanes=len(lanes),
         steps=len(steps),
         rows=statistics.mean(len(step.segments) for step in steps),
         columns=statistics.mean(w.columns for w in windows),
@@ -175,12 +213,36 @@ def step_cost(workload: Workload, strategy: Strategy, batch_size: int, roofline:
         forward_ms=Spread.of([1e3 * step.forward for step in steps]),
         selection_ms=Spread.of([1e3 * step.selection for step in steps]),
         bookkeeping_ms=Spread.of([1e3 * (step.total - step.forward - step.selection) for step in steps]),
-        bare_ms=Spread.of(bare),
-        outside=1 - sum(step.forward for step in steps) / whole,
+        bare_ms=Spread.of([1e3 * taken for taken in bare]),
+        host=1 - forward / total,
+        outside=1 - covered((step.began, step.forward) for step in steps) / whole,
         capturing_ms=1e3 * captured,
         useful_columns=sum(w.columns for w in windows) / sum(len(part.tokens) for part in packs),
         useful_pairs=sum(w.pairs for w in windows) / sum(pairs(g) for part in packs for g in part.every),
-        floor_ms=statistics.median(floors),
-        floor_share=statistics.median(shares),
+        floor_ms=1e3 * statistics.median(floors),
+        floor_share=statistics.median(floor / taken for floor, taken in zip(floors, bare, strict=True)),
         binding=statistics.mode(bindings),
     )
+
+
+def _bare(lanes: list[TimedDecoder], roofline: Roofline) -> tuple[list[float], list[float], list[str]]:
+    """Of some forwards replayed alone the seconds, the floors' and what binds these: as many at once as lanes
+    compute side by side."""
+    model, bare, floors, bindings = lanes[0].model, [], [], []
+    size, steps = model.embedding.weight.element_size(), min(len(lane.steps) for lane in lanes)
+    with workers(len(lanes)) as (pool, together):
+        for i in np.linspace(0, steps - 1, min(REPLAYED, steps)).astype(int).tolist():
+            shape = merged(lane.steps[i].window for lane in lanes[:together])
+            floor, binding = roofline.floor(model.config, shape, size)
+            bare.append(seconds(partial(_replay, lanes[:together], i, pool), model.device, 3).median)
+            floors.append(floor)
+            bindings.append(binding)
+    return bare, floors, bindings
+
+
+def _replay(lanes: list[TimedDecoder], i: int, pool: Executor) -> None:
+    """Step `i` of each lane at once, the last of them in this thread."""
+    others = [pool.submit(lane.replay, i) for lane in lanes[:-1]]
+    lanes[-1].replay(i)
+    for other in others:
+        other.result()

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from harness.decoding.loop import Decoder, decode
+from harness.decoding.decoder import Decoder
+from harness.decoding.loop import decode
 from harness.errors import UserError
 from harness.models.loading import LoadedModel
 from harness.models.transformer import Denoiser
@@ -41,12 +42,12 @@ class Workload:
         """The strategy with the model's own parts filled in, checked against the lengths."""
         return prepare(strategy, self.loaded, self.gen_length, self.block_length)
 
-    def decoder(self, kind: type[D], prompts: Sequence[list[int]], strategy: Strategy, batch_size: int) -> D:
-        """A decoder with room for `batch_size` of the prompts at once."""
+    def decoder(self, kind: type[D], prompts: Sequence[list[int]], strategy: Strategy, slots: int) -> D:
+        """A decoder, one lane of a decode, with room for `slots` of the prompts at once."""
         return kind(
             self.model,
             strategy,
-            slots=min(batch_size, len(prompts)),
+            slots=slots,
             length=max(map(len, prompts)) + self.gen_length,
             gen_length=self.gen_length,
             block_length=self.block_length,

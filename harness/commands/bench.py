@@ -39,7 +39,8 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         "--clock",
         choices=("wall", "cpu"),
         default="wall",
-        help="cpu: processor time of this process, for one thread on a machine that others use too",
+        help="cpu: processor time of this process, for one thread on a machine that others use too; steps are"
+        " then timed in one lane",
     )
     parser.add_argument("--threads", type=int, help="threads of one operation on a CPU")
     parser.add_argument("--seed", type=int, default=0, help="of prompts and random weights")

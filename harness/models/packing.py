@@ -29,7 +29,7 @@ class Segment(NamedTuple):
 
 
 class Packed(NamedTuple):
-    """T query columns of a forward, a step or a share of one, and the N of them whose predictions are read.
+    """T query columns of a step, and the N of them whose predictions are read.
 
     tokens, columns: [T] int64. at: [T] flat store columns (None without a cache). read: [N] indices into
     the T packed columns, row by row. length: one past the last column. every, last: how the attention of
@@ -62,22 +62,12 @@ def upload(arrays: Sequence[np.ndarray], device: torch.device) -> list[Tensor]:
     return out
 
 
-class _Run(NamedTuple):
-    """A forward that a layout is cut into: its rows and query columns among the layout's own."""
-
-    rows: slice
-    queries: slice
-    length: int
-    every: tuple[Group | Ragged, ...]
-
-
 class Layout:
     """Segments laid end to end: what of a step's packing outlives it while the rows stay in their blocks.
 
     store_length: columns of the KV store, None without a cache. style: how rows attend, one of those that
-    `attention` names. runs: first and one past the last row of each forward that the step is cut into, one
-    by default. slots: of the decode, for "flash". room: columns that the forward computes at least; those
-    that no row needs repeat the first slot's first column, and the store's last column takes them.
+    `attention` names. slots: of the decode, for "flash". room: columns that the forward computes at least;
+    those that no row needs repeat the first slot's first column, and the store's last column takes them.
     """
 
     def __init__(
@@ -87,26 +77,25 @@ class Layout:
         device: torch.device,
         style: str = "rows",
         *,
-        runs: Sequence[tuple[int, int]] = (),
         slots: int = 0,
         room: int = 0,
     ) -> None:
         self.segments, self.device = list(segments), device
         self._store_length, self._style, self._slot_count = store_length, style, slots
         self._slot, first, last, keys = np.array(self.segments).T
-        self._width = last - first
-        self._keys = keys if store_length is not None else self._width
-        self._ends = self._width.cumsum()
-        self._begin = self._ends - self._width
-        self._slots, columns = self._slot.repeat(self._width), np.arange(self._ends[-1])
-        columns += (first - self._begin).repeat(self._width)
+        width = last - first
+        self._keys = keys if store_length is not None else width
+        self._length = int(last.max())
+        self._ends = width.cumsum()
+        self._begin = self._ends - width
+        self._slots, columns = self._slot.repeat(width), np.arange(self._ends[-1])
+        columns += (first - self._begin).repeat(width)
         self._columns = columns
-        self._runs = [self._run(low, high, last) for low, high in runs or [(0, len(self.segments))]]
+        self._every = self._groups(self._begin, width)
         own = [columns] if store_length is None else [columns, self._slots * store_length + columns]
         if (idle := room - len(columns)) > 0:
             self._slots, self._columns, *own = self._padded(idle, own)
-        own += [array for run in self._runs for group in run.every for array in group.arrays()]
-        self._waiting = own  # for the first step's copy
+        self._waiting = [*own, *_arrays(self._every)]  # for the first step's copy
 
     def _padded(self, idle: int, own: list[np.ndarray]) -> list[np.ndarray]:
         """The slots, columns and what else the forward takes, with `idle` columns behind the rows' own."""
@@ -118,60 +107,42 @@ class Layout:
         """Take over what waited, now that it lies on the device."""
         columns, at = next(tensors), next(tensors) if self._store_length is not None else None
         self._on_device, self._waiting = (columns, at), []
-        self._runs = [
-            run._replace(every=tuple(group.placed(tensors) for group in run.every)) for run in self._runs
-        ]
+        self._every = tuple(group.placed(tensors) for group in self._every)
 
-    def _run(self, low: int, high: int, last: np.ndarray) -> _Run:
-        rows = slice(low, high)
-        own = self._begin[rows] - self._begin[low]
-        groups = self._groups(rows, own, self._width[rows])
-        queries = slice(self._begin[low], self._ends[high - 1])
-        return _Run(rows, queries, int(last[rows].max()), groups)
-
-    def _groups(self, rows: slice, start: np.ndarray, count: np.ndarray) -> tuple[Group | Ragged, ...]:
-        begin = self._begin[rows] - self._begin[rows.start]
-        laid = Rows(self._slot[rows], start, count, begin, self._keys[rows])
+    def _groups(self, start: np.ndarray, count: np.ndarray) -> tuple[Group | Ragged, ...]:
+        laid = Rows(self._slot, start, count, self._begin, self._keys)
         if self._style == "flash":
             return (ragged(laid, self._slot_count, self._store_length),)
         return layout(laid, self._store_length is not None, self._style == "padded")
 
     def pack(
         self, canvas: np.ndarray, read: np.ndarray, extras: Sequence[np.ndarray] = ()
-    ) -> tuple[list[Packed], list[Tensor]]:
-        """The layout's forwards over what `canvas` [slots, L] holds now, and `extras` in the same copy.
+    ) -> tuple[Packed, list[Tensor]]:
+        """The forward over what `canvas` [slots, L] holds now, and `extras` in the same copy.
 
-        read: [N] int64 packed indices, row by row; those of a forward count from its own first column,
-        as its groups do.
+        read: [N] int64 packed indices, row by row.
         """
         ends = read.searchsorted(self._ends)
         starts = np.concatenate((ZERO, ends[:-1]))
-        counts, several = ends - starts, len(self._runs) > 1
-        read, taken, lasts = read.copy() if several else read, [], []
-        for run in self._runs:
-            place = starts[run.rows]
-            lasts.append(self._groups(run.rows, place - place[0], counts[run.rows]))
-            taken.append(slice(place[0], ends[run.rows][-1]))
-            if several:
-                read[taken[-1]] -= run.queries.start
+        last = self._groups(starts, ends - starts)
         arrays = [canvas[self._slots, self._columns], read, *extras]
-        indices = [array for last in lasts for group in last for array in group.arrays()]
-        tensors = upload(arrays + indices + self._waiting, self.device)
+        tensors = upload([*arrays, *_arrays(last), *self._waiting], self.device)
         placed = iter(tensors[len(arrays) :])
-        lasts = [tuple(group.placed(placed) for group in last) for last in lasts]
+        last = tuple(group.placed(placed) for group in last)
         if self._waiting:
             self._place(placed)
         columns, at = self._on_device
-        packs = [
-            Packed(
-                tokens=tensors[0][run.queries] if several else tensors[0],
-                columns=columns[run.queries] if several else columns,
-                read=tensors[1][chosen] if several else tensors[1],
-                at=at[run.queries] if several and at is not None else at,
-                length=run.length,
-                every=run.every,
-                last=last,
-            )
-            for run, chosen, last in zip(self._runs, taken, lasts, strict=True)
-        ]
-        return packs, tensors[2 : 2 + len(extras)]
+        packed = Packed(
+            tokens=tensors[0],
+            columns=columns,
+            read=tensors[1],
+            at=at,
+            length=self._length,
+            every=self._every,
+            last=last,
+        )
+        return packed, tensors[2 : len(arrays)]
+
+
+def _arrays(groups: Sequence[Group | Ragged]) -> list[np.ndarray]:
+    return [array for group in groups for array in group.arrays()]

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from harness.bench.workload import Workload, drawn_lengths, synthetic
-from harness.decoding.loop import Decoder
+from harness.decoding.decoder import Decoder
 from harness.models.packing import Layout, Segment
 from harness.models.random_weights import random_model
 from strategies import parse
@@ -38,15 +38,15 @@ def test_the_store_is_written(benchmark, workload):
 def test_a_step_is_packed(benchmark, rows):
     canvas = np.zeros((rows, 200), np.int64)
     segments = [Segment(slot, 40 + slot, 72 + slot, 150 + slot) for slot in range(rows)]
-    (packed,), _ = benchmark(lambda: Layout(segments, 200, CPU).pack(canvas, np.arange(32 * rows)))
+    packed, _ = benchmark(lambda: Layout(segments, 200, CPU).pack(canvas, np.arange(32 * rows)))
     assert len(packed.tokens) == 32 * rows
 
 
 class Hollow(Decoder):
     """A decoder whose forward costs nothing, so that a step's time is what surrounds the forward."""
 
-    def _forward(self, packs):
-        return self.model.hollow[: sum(len(part.read) for part in packs)].clone()
+    def compute(self, packed):
+        return self.model.hollow[: len(packed.read)].clone()
 
 
 @pytest.mark.parametrize("rows", [1, 16])

@@ -1,6 +1,6 @@
 """Deliberate faults of the decode core, which the tests must notice: (name, file, text, replacement)."""
 
-LOOP, REGION, BASE = "harness/decoding/loop.py", "harness/decoding/region.py", "strategies/base.py"
+DECODER, REGION, BASE = "harness/decoding/decoder.py", "harness/decoding/region.py", "strategies/base.py"
 PREDICTIONS = "strategies/predictions.py"
 UNMASK = "strategies/unmask.py"
 CACHE, STOP, FILTER = "strategies/cache.py", "strategies/stop.py", "strategies/filter.py"
@@ -34,7 +34,7 @@ MUTATIONS = (
     ),
     (
         "a row attends past its end",
-        LOOP,
+        DECODER,
         "else row.end\n        return Segment",
         "else self.engine.kv.length if self.engine.kv else row.end\n        return Segment",
     ),
@@ -51,8 +51,8 @@ MUTATIONS = (
         "pass",
     ),
     # Blocks
-    ("block step not reset", LOOP, "row.block, row.step = row.block_end, 0", "row.block = row.block_end"),
-    ("block entered with too many masks", LOOP, "row.entered = row.block_end - row.block\n\n", "pass\n\n"),
+    ("block step not reset", DECODER, "row.block, row.step = row.block_end, 0", "row.block = row.block_end"),
+    ("block entered with too many masks", DECODER, "row.entered = row.block_end - row.block\n\n", "pass\n\n"),
     (
         "cache never rebuilt",
         CACHE,
@@ -67,7 +67,7 @@ MUTATIONS = (
         "else (row.block + 1, row.block_end)",
     ),
     ("prefix window too narrow", CACHE, "else row.block), row.end", "else row.block), row.block_end"),
-    ("stale suffix forgotten", LOOP, "keys = row.keys if cache.keeps_cut else row.end", "keys = row.end"),
+    ("stale suffix forgotten", DECODER, "keys = row.keys if cache.keeps_cut else row.end", "keys = row.end"),
     # Choosing
     (
         "progress not guaranteed",
@@ -171,7 +171,7 @@ MUTATIONS = (
         "self._laid.segments != segments",
         "len(self._laid.segments) != len(segments)",
     ),
-    ("a refresh is told by its step", LOOP, "(first, last) == (0, row.end)", "row.step == 0"),
+    ("a refresh is told by its step", DECODER, "(first, last) == (0, row.end)", "row.step == 0"),
     ("what is read need not be recomputed", REGION, "read[row.block : first].any()", "False"),
     ("what is read behind need not be recomputed", REGION, "read[last:behind].any()", "False"),
     ("a store is read before it is filled", REGION, "not row.nfe and", "False and"),
@@ -205,19 +205,19 @@ MUTATIONS = (
     ("eotp takes the first end", STOP, "np.where(ends, p.confidence, -1.0)", "ends"),
     (
         "eotp ignores the tail",
-        LOOP,
+        DECODER,
         "self.tail = strategy.stop.reads_tail and not strategy.cache.keeps_kv",
         "self.tail = False",
     ),
     (
         "a cut moves the end right",
-        LOOP,
+        DECODER,
         "row.end = min(row.end, row.block + kept)",
         "row.end = row.block + kept",
     ),
     (
         "what a cut removed is committed",
-        LOOP,
+        DECODER,
         "transfer = transfer & (region.columns < ends)",
         "transfer = transfer.copy()",
     ),
@@ -231,13 +231,13 @@ MUTATIONS = (
     ),
     (
         "shifted model's first position not recomputed",
-        LOOP,
+        DECODER,
         "            first -= 1  #",
         "            pass  #",
     ),
     (
         "shifted filter's first position not recomputed",
-        LOOP,
+        DECODER,
         "reads_first = self.strategy.unmask.reads_block or self",
         "reads_first = self",
     ),
@@ -281,17 +281,17 @@ MUTATIONS = (
     # Sampling and bookkeeping
     ("what was cut off is in the trace", CANVAS, "kept = columns < end", "kept = columns >= 0"),
     ("one generator for all rows", SAMPLING, "generator=generator, dtype", "generator=generators[0], dtype"),
-    ("seed by slot", LOOP, "self.generators[slot] = seeded(seed,", "self.generators[slot] = seeded(slot,"),
+    ("seed by slot", DECODER, "self.generators[slot] = seeded(seed,", "self.generators[slot] = seeded(slot,"),
     (
         "commit step one too low",
         CANVAS,
         "np.arange(1, len(self.commits) + 1)",
         "np.arange(len(self.commits))",
     ),
-    ("refreshes counted a forward late", LOOP, "row.refreshes += 1", "row.refreshes += row.nfe > 0"),
+    ("refreshes counted a forward late", DECODER, "row.refreshes += 1", "row.refreshes += row.nfe > 0"),
     (
         "queries counted as blocks",
-        LOOP,
+        DECODER,
         "row.queries += last - first",
         "row.queries += row.block_end - row.block",
     ),

@@ -34,7 +34,7 @@ def test_no_style_changes_anything(tiny_denoiser, family, rows, stored, style):
             store = model.new_kv(3, 20)
             for part in (*store.keys, *store.values):
                 part.copy_(torch.randn(part.shape, generator=torch.Generator().manual_seed(1)))
-        (packed,), _ = Layout(segments, 20 if stored else None, CPU, way, slots=3).pack(canvas, read)
+        packed, _ = Layout(segments, 20 if stored else None, CPU, way, slots=3).pack(canvas, read)
         with torch.inference_mode():
             found.append(model.forward_packed(packed, store))
     torch.testing.assert_close(*found, rtol=0, atol=1e-12)

@@ -113,7 +113,7 @@ def test_half_precision_is_near_the_full(tiny_denoiser, on_cuda, family, stored)
             part.copy_(torch.randn(part.shape, generator=torch.Generator().manual_seed(1)))
         layout = Layout(rows, 20 if stored else None, model.device, style, **more)
         with torch.inference_mode():
-            return model.forward_packed(layout.pack(canvas, read)[0][0], store).double().cpu()
+            return model.forward_packed(layout.pack(canvas, read)[0], store).double().cpu()
 
     exact = logits(tiny_denoiser(family), "rows")
     rounded = logits(tiny_denoiser(family, torch.bfloat16), "rows")

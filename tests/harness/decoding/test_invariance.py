@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from harness.decoding import decode
-from harness.models import engine, graphs, shares
+from harness.decoding import decode, loop
+from harness.models import graphs
 from harness.models.transformer import Denoiser
 
 FAMILIES = ("llada", "dream")
@@ -216,15 +216,23 @@ def test_a_gpus_ways_decode_the_same(both_ways, monkeypatch, family, spec, style
 
 @pytest.mark.parametrize("spec", [*SINGLES, "oracle+prefix-cache", LEARNED + "+eotp"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_shares_side_by_side_decode_the_same(both_ways, monkeypatch, family, spec):
-    """On a CPU the rows of a small model are computed in shares; here of two columns, by three threads."""
-    whole = both_ways(family, spec)[1]
-    monkeypatch.setattr(shares, "LEAST", 1)
-    monkeypatch.setattr(shares, "COLUMNS", 2)
-    monkeypatch.setattr(engine, "share_threads", lambda model: 3)
+def test_lanes_side_by_side_decode_the_same(both_ways, monkeypatch, family, spec):
+    """On a CPU the rows of a small model are decoded in lanes; here in two of a row or two."""
+    one_by_one, lanes = both_ways(family, spec)[1], []
+
+    def halves(model, slots):
+        lanes.append([half for half in (slots - slots // 2, slots // 2) if half])
+        return lanes[-1]
+
+    monkeypatch.setattr(loop, "lanes_of", halves)
     before = torch.get_num_threads()
-    assert_same(both_ways(family, spec)[0], whole)
-    assert torch.get_num_threads() == before
+    torch.set_num_threads(2)
+    try:
+        assert_same(both_ways(family, spec)[0], one_by_one)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert [2, 1] in lanes
 
 
 def test_the_grid_is_not_vacuous(tiny_denoiser, prompts, strategy, references):

@@ -10,7 +10,7 @@ CANVAS = np.arange(30).reshape(3, 10)
 
 
 def packed(*segments, store=10, read=(0,), extras=()):
-    (step,), more = Layout([Segment(*s) for s in segments], store, CPU).pack(CANVAS, np.array(read), extras)
+    step, more = Layout([Segment(*s) for s in segments], store, CPU).pack(CANVAS, np.array(read), extras)
     return step, more
 
 

@@ -23,7 +23,7 @@ def packed_step(model, rows, kv, store_length, style="rows"):
     segments = [Segment(slot, first, last, keys) for slot, _, first, last, keys in rows]
     read = np.arange(sum(segment.width for segment in segments))
     more = {"slots": len(canvas), "room": len(read) + 3} if style == "flash" else {}
-    (packed,), _ = Layout(segments, store_length, model.device, style, **more).pack(canvas, read)
+    packed, _ = Layout(segments, store_length, model.device, style, **more).pack(canvas, read)
     with torch.inference_mode():
         return model.forward_packed(packed, kv).split([segment.width for segment in segments])
 
@@ -238,7 +238,7 @@ def test_what_is_read_does_not_depend_on_what_else_is(tiny_denoiser, style):
         np.array([0, 13, 22]),
         np.array([11, 12, 30]),
     ):
-        (packed,), _ = Layout(segments, None, model.device, style, slots=3).pack(canvas, read)
+        packed, _ = Layout(segments, None, model.device, style, slots=3).pack(canvas, read)
         logits = model.forward_packed(packed, None)
         everything = logits if everything is None else everything
         torch.testing.assert_close(logits, everything[read], rtol=1e-9, atol=1e-9)
@@ -247,7 +247,7 @@ def test_what_is_read_does_not_depend_on_what_else_is(tiny_denoiser, style):
 def test_nothing_read_gives_no_logits(tiny_denoiser, style):
     model = tiny_denoiser("dream")
     segments, nothing = [Segment(0, 0, 5, 5), Segment(1, 0, 4, 4)], np.array([], np.int64)
-    (packed,), _ = Layout(segments, None, model.device, style, slots=2).pack(np.ones((2, 8), int), nothing)
+    packed, _ = Layout(segments, None, model.device, style, slots=2).pack(np.ones((2, 8), int), nothing)
     assert model.forward_packed(packed, None).shape == (0, model.config.vocab_rows)
 
 

@@ -1,0 +1,167 @@
+"""Lanes of a decode: who gets how many rows, forwards side by side, what is left behind when one fails."""
+
+import threading
+import time
+from itertools import count
+
+import numpy as np
+import pytest
+import torch
+
+from harness.decoding import decode, lanes, loop
+from harness.decoding.lanes import lanes_of, workers
+from harness.models.loading import load_model
+from harness.models.transformer import Denoiser
+from strategies import parse
+
+LENGTHS = {"gen_length": 8, "block_length": 4}
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def two_lanes(two_threads, monkeypatch):
+    """The first prompt in one lane, the others in turn."""
+    monkeypatch.setattr(loop, "lanes_of", lambda model, slots: [slots - slots // 2, slots // 2])
+
+
+def test_every_row_is_in_a_lane_and_lanes_are_alike(tiny_denoiser, monkeypatch):
+    model = tiny_denoiser("llada")
+    for threads in (1, 2, 3, 16):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        for slots in range(1, 300):
+            sizes = lanes_of(model, slots)
+            assert sum(sizes) == slots
+            assert max(sizes) - min(sizes) <= 1
+            assert len(sizes) == 1 or min(sizes) >= lanes.LEAST
+            assert (len(sizes) > 1) == (threads > 1 and slots >= 2 * lanes.LEAST)
+
+
+def test_a_lane_a_thread_or_a_multiple_of_that(tiny_denoiser, monkeypatch):
+    model = tiny_denoiser("llada")
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert lanes_of(model, 7) == [7]
+    assert lanes_of(model, 9) == [4, 5]
+    assert lanes_of(model, 32) == [16, 16]
+    assert lanes_of(model, 64) == [16] * 4
+
+
+def test_large_models_decode_in_one_lane(tiny_denoiser, monkeypatch):
+    model = tiny_denoiser("llada")
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert len(lanes_of(model, 16)) == 2
+    monkeypatch.setattr(lanes, "OWN_BYTES", 1000)
+    assert lanes_of(model, 16) == [16]
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_operations_share_the_threads_while_there_are_lanes():
+    for number, together, each in ((1, 1, 2), (2, 2, 1), (5, 2, 1)):
+        with workers(number) as (pool, found):
+            assert found == together
+            assert torch.get_num_threads() == each
+            assert pool.submit(torch.get_num_threads).result() == each
+        assert torch.get_num_threads() == 2
+
+
+@pytest.mark.usefixtures("two_lanes")
+def test_forwards_run_side_by_side_and_the_rest_in_the_callers_thread(tiny_denoiser, monkeypatch):
+    meeting, real, threads = threading.Barrier(2, timeout=20), Denoiser.forward_packed, []
+
+    def together(self, step, kv):
+        if threading.current_thread().name.startswith("lane"):
+            meeting.wait()  # passes where two forwards run at once alone
+        return real(self, step, kv)
+
+    monkeypatch.setattr(Denoiser, "forward_packed", together)
+    decode(
+        tiny_denoiser("llada"),
+        [[1, 2], [3, 4]],
+        parse("fixed"),
+        observe=lambda *_: threads.append(threading.current_thread()),
+        on_finish=lambda *_: threads.append(threading.current_thread()),
+        **LENGTHS,
+    )
+    assert set(threads) == {threading.main_thread()}
+    assert len(threads) == 2 * 8 + 2
+
+
+@pytest.mark.usefixtures("two_lanes")
+def test_a_lane_left_alone_computes_with_all_threads(tiny_denoiser, monkeypatch):
+    real, used = Denoiser.forward_packed, []
+
+    def note(self, step, kv):
+        used.append((threading.current_thread() is threading.main_thread(), torch.get_num_threads()))
+        return real(self, step, kv)
+
+    monkeypatch.setattr(Denoiser, "forward_packed", note)
+    prompts = [[1], [2], [3]]  # two slots: the first lane decodes two of them, one after the other
+    decode(tiny_denoiser("llada"), prompts, parse("fixed"), batch_size=2, **LENGTHS)
+    alone = used.count((True, 2))
+    assert used == [(False, 1)] * (24 - alone) + [(True, 2)] * alone
+    assert 0 < alone < 24
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.usefixtures("two_lanes")
+def test_samples_seconds_sum_up_to_the_decodes(tiny_denoiser, monkeypatch):
+    real = Denoiser.forward_packed
+
+    def slow(self, step, kv):
+        time.sleep(0.02)
+        return real(self, step, kv)
+
+    monkeypatch.setattr(Denoiser, "forward_packed", slow)
+    began = time.perf_counter()
+    found = decode(tiny_denoiser("llada"), [[1], [2], [3], [4]], parse("fixed"), **LENGTHS)
+    took = time.perf_counter() - began
+    assert 8 * 0.02 < sum(generation.latency_s for generation in found) < 1.05 * took
+
+
+@pytest.mark.usefixtures("two_lanes")
+def test_a_lane_that_fails_waits_for_the_other_and_gives_the_threads_back(tiny_denoiser, monkeypatch):
+    calls, finished, model = count(), [], tiny_denoiser("llada")
+
+    def fail(_, packed, kv):
+        if next(calls) == 0:
+            raise MemoryError("no memory for this lane")
+        time.sleep(0.1)
+        finished.append(packed)
+        return torch.zeros(len(packed.read), model.config.vocab_rows)
+
+    monkeypatch.setattr(Denoiser, "forward_packed", fail)
+    with pytest.raises(MemoryError, match="this lane"):
+        decode(model, [[1, 2], [3], [4]], parse("fixed"), **LENGTHS)
+    assert torch.get_num_threads() == 2
+    assert len(finished) == 1, "the other lane was still running"
+
+
+@pytest.mark.usefixtures("two_lanes")
+def test_what_the_caller_raises_ends_every_lane(tiny_denoiser):
+    def finish(index, generation):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        decode(tiny_denoiser("llada"), [[1, 2], [3], [4]], parse("fixed"), on_finish=finish, **LENGTHS)
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_the_demo_model_decodes_alike_in_lanes_and_in_one(monkeypatch):
+    """With the constants as they are: eight rows make two lanes."""
+    model = load_model("demo", dtype="float32", device="cpu").model
+    prompts = [[7 * i + j for j in range(30 + i)] for i in range(10)]
+    options = {"gen_length": 128, "block_length": 32, "batch_size": 8}
+    assert lanes_of(model, 8) == [4, 4]
+    split = decode(model, prompts, parse("fixed:steps=1/16"), **options)
+    monkeypatch.setattr(loop, "lanes_of", lambda model, slots: [slots])
+    whole = decode(model, prompts, parse("fixed:steps=1/16"), **options)
+    assert [g.output_ids for g in split] == [g.output_ids for g in whole]
+    for a, b in zip(split, whole, strict=True):
+        np.testing.assert_allclose(a.confidence, b.confidence, atol=1e-3)
