@@ -1,5 +1,6 @@
 """Deliberate faults of the decode core, which the tests must notice: (name, file, text, replacement)."""
 
+LANES, LOOP = "harness/decoding/lanes.py", "harness/decoding/loop.py"
 DECODER, REGION, BASE = "harness/decoding/decoder.py", "harness/decoding/region.py", "strategies/base.py"
 PREDICTIONS = "strategies/predictions.py"
 UNMASK = "strategies/unmask.py"
@@ -156,15 +157,18 @@ MUTATIONS = (
     ),
     ("oracle admits everything", UNMASK, "return p.tokens == p.best", "return p.eligible"),
     ("an unwilling rule commits nothing", BASE, "best[lost] = p.eligible[lost].argmax(1)", "pass"),
-    # Shares
-    ("a share reads at the step's places", PACKING, "read[taken[-1]] -= run.queries.start", "pass"),
+    # Lanes
+    ("lanes do not give the threads back", LANES, "torch.set_num_threads(threads)\n", "pass\n"),
     (
-        "a share attends at the step's places",
-        PACKING,
-        "begin = self._begin[rows] - self._begin[rows.start]",
-        "begin = self._begin[rows]",
+        "a lane left alone keeps its part of the threads",
+        LANES,
+        "self._held.close()  # alone",
+        "pass  # alone",
     ),
-    ("packing changes what it was given", PACKING, "read.copy() if several else read", "read"),
+    ("a failure leaves forwards running", LANES, "        wait(self._underway.values())\n", ""),
+    ("samples are charged for other lanes", LANES, "min(self._together, len(underway))", "1"),
+    ("one lane computes at a time", LANES, "yield _pool(together, ", "yield _pool(1, "),
+    ("every lane decodes the same", LOOP, "range(at, len(prompts), len(decoders))", "range(len(prompts))"),
     (
         "a layout outlives its rows' blocks",
         ENGINE,
@@ -181,7 +185,6 @@ MUTATIONS = (
         "found.shape != shape or found.dtype != bool",
         "found.dtype != bool",
     ),
-    ("threads are not given back", ENGINE, "self.shares.give_back()", "pass"),
     (
         "noise is drawn for tokens first",
         PREDICTIONS,
@@ -258,8 +261,8 @@ MUTATIONS = (
     (
         "the last layer's queries are all columns'",
         PACKING,
-        "place - place[0], counts[run.rows]",
-        "place, counts[run.rows]",
+        "self._groups(starts, ends - starts)",
+        "self._groups(self._begin, ends - starts)",
     ),
     ("weights with a gap count as joined", JOINING, "if tensor.data_ptr() != place or", "if"),
     ("adapters are passed by", JOINING, "type(part) is nn.Linear and", "True and"),
