@@ -109,7 +109,7 @@ class CellRun:
         )
 
     def score(self) -> None:
-        """Judge what waits. The decode loop stands still meanwhile, so its seconds hold no scoring."""
+        """Judge what waits. No forward begins meanwhile, and no sample is charged for the seconds."""
         waiting, self.unscored = self.unscored, []
         for start in range(0, len(waiting), SCORE_TOGETHER):
             self.context.stop.check()

@@ -22,6 +22,7 @@ from harness.decoding.decoder import Decoder, Region
 from harness.decoding.lanes import lanes_of, workers
 from harness.decoding.loop import drive
 from harness.models.attention import Group, Ragged
+from harness.models.engine import made_current
 from harness.models.packing import Packed, Segment
 from strategies import Proposal, Row, Strategy
 
@@ -76,9 +77,9 @@ class TimedDecoder(Decoder):
         self._launching = now() - began - self._captured
         return logits
 
-    def settle(self, logits: Tensor, alongside: int = 1) -> None:
+    def settle(self, logits: Tensor) -> None:
         began = now()
-        super().settle(logits, alongside)
+        super().settle(logits)
         settling = now(self.model.device) - began
         forward = self._span.seconds - self._captured
         self.steps.append(
@@ -187,17 +188,17 @@ def step_cost(workload: Workload, strategy: Strategy, batch_size: int, roofline:
     prompts = workload.prompts[: max(batch_size, 2)]
     references = workload.references(prompts, strategy)
 
-    def decoded(kind: type[D]) -> list[D]:
-        slots = min(batch_size, len(prompts))
-        # This process' time counts what other lanes compute meanwhile.
-        sizes = lanes_of(workload.model, slots) if clock() == "wall" else [slots]
-        lanes = [workload.decoder(kind, prompts, strategy, slots) for slots in sizes]
-        drive(lanes, prompts, references=references)
-        return lanes
+    slots = min(batch_size, len(prompts))
+    # This process' time counts what other lanes compute meanwhile.
+    sizes = lanes_of(workload.model, slots) if clock() == "wall" else [slots]
 
-    decoded(Decoder)
+    def made(kind: type[D]) -> list[D]:
+        return [workload.decoder(kind, prompts, strategy, own) for own in sizes]
+
+    drive(made(Decoder), prompts, references=references)
+    lanes = made(TimedDecoder)
     began = now(device)
-    lanes = decoded(TimedDecoder)
+    drive(lanes, prompts, references=references)
     captured = sum(lane.engine.capturing for lane in lanes)  # the replays below may capture more
     whole = now(device) - began - captured
     steps = [step for lane in lanes for step in lane.steps]
@@ -229,20 +230,21 @@ def _bare(lanes: list[TimedDecoder], roofline: Roofline) -> tuple[list[float], l
     """Of some forwards replayed alone the seconds, the floors' and what binds these: as many at once as lanes
     compute side by side."""
     model, bare, floors, bindings = lanes[0].model, [], [], []
-    size, steps = model.embedding.weight.element_size(), min(len(lane.steps) for lane in lanes)
-    with workers(len(lanes)) as (pool, together):
-        for i in np.linspace(0, steps - 1, min(REPLAYED, steps)).astype(int).tolist():
-            shape = merged(lane.steps[i].window for lane in lanes[:together])
+    size, most = model.embedding.weight.element_size(), max(len(lane.steps) for lane in lanes)
+    with made_current(model.device), workers(len(lanes)) as (pool, together):
+        for way in np.linspace(0, 1, min(REPLAYED, most)).tolist():
+            chosen = [(lane, int(way * (len(lane.steps) - 1))) for lane in lanes[:together]]
+            shape = merged(lane.steps[i].window for lane, i in chosen)
             floor, binding = roofline.floor(model.config, shape, size)
-            bare.append(seconds(partial(_replay, lanes[:together], i, pool), model.device, 3).median)
+            bare.append(seconds(partial(_replay, chosen, pool), model.device, 3).median)
             floors.append(floor)
             bindings.append(binding)
     return bare, floors, bindings
 
 
-def _replay(lanes: list[TimedDecoder], i: int, pool: Executor) -> None:
-    """Step `i` of each lane at once, the last of them in this thread."""
-    others = [pool.submit(lane.replay, i) for lane in lanes[:-1]]
-    lanes[-1].replay(i)
+def _replay(steps: list[tuple[TimedDecoder, int]], pool: Executor) -> None:
+    """A step of each lane at once, the last of them in this thread."""
+    others = [pool.submit(lane.replay, i) for lane, i in steps[:-1]]
+    steps[-1][0].replay(steps[-1][1])
     for other in others:
         other.result()

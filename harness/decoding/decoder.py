@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -57,7 +56,6 @@ class Decoder:
         self.generators: dict[int, torch.Generator] = {}
         self.tail = strategy.stop.reads_tail and not strategy.cache.keeps_kv
         self._planned: tuple[list[Row], Region, list[Tensor]]
-        self._spent = 0.0  # seconds on the step so far
 
     def admit(self, slot: int, sample: int, prompt: list[int], seed: int, reference: list[int]) -> None:
         """Put a prompt into a free slot."""
@@ -76,7 +74,6 @@ class Decoder:
 
     def plan(self) -> Packed:
         """What the next forward recomputes and reads, on the device."""
-        began = time.perf_counter()
         rows = [entry.row for entry in self.live]
         segments = [self._segment(row) for row in rows]
         region = read_region(
@@ -92,26 +89,17 @@ class Decoder:
             extras.append(self.canvas.references[region.slots, region.columns].ravel()[region.index])
         packed, references = self.engine.pack(segments, self.canvas.tokens, region.read, extras)
         self._planned = rows, region, references
-        self._spent = time.perf_counter() - began
         return packed
 
     def compute(self, packed: Packed) -> Tensor:
         """Logits [N, V] of the positions that `plan` wants read; in any thread."""
-        began = time.perf_counter()
-        logits = self.engine.forward(packed)
-        self._spent += time.perf_counter() - began
-        return logits
+        return self.engine.forward(packed)
 
-    def settle(self, logits: Tensor, alongside: int = 1) -> None:
-        """Choose what is committed of the predictions, and commit it. alongside: decoders that had a part of
-        the machine meanwhile, this one included."""
-        began = time.perf_counter()
+    def settle(self, logits: Tensor) -> None:
+        """Choose what is committed of the predictions, and commit it."""
         rows, region, references = self._planned
         proposal, transfer, keep = self._choose(rows, logits, region, references)
         self._commit(rows, region, proposal, transfer, keep)
-        share = (self._spent + time.perf_counter() - began) / (alongside * len(rows))
-        for entry in self.live:
-            entry.trace.seconds += share
 
     def _choose(
         self, rows: list[Row], logits: Tensor, region: Region, references: list[Tensor]

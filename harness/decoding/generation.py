@@ -18,7 +18,7 @@ class Generation:
     then. events: per forward the (position, token) pairs it committed, positions counted from the
     first generated token, those later cut off included. nfe: forwards the sample took part in, of
     which refresh_nfe rebuilt a cache; query_tokens: columns they recomputed. latency_s: the sample's
-    share of the device-synchronised seconds of those forwards.
+    share of the device-synchronised seconds of the decode, callbacks not included.
     """
 
     prompt_ids: list[int]

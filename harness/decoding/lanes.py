@@ -7,10 +7,12 @@ their weights, which every lane would read again: they decode in one, and so doe
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from functools import lru_cache
+from threading import Barrier
 from typing import TYPE_CHECKING
 
 import torch
@@ -28,19 +30,21 @@ OWN_BYTES = 2 << 20  # of a layer's and the head's weights, which every lane rea
 
 
 def lanes_of(model: Denoiser, slots: int) -> list[int]:
-    """How many of a decode's `slots` rows each lane has: one lane where several would not pay."""
+    """How many of a decode's `slots` rows each lane has, as dealt out in turn: one lane where several would
+    not pay."""
     weights = [*model.blocks[0].parameters(), model.embedding.weight]  # the head is as large as the latter
     small = sum(weight.numel() * weight.element_size() for weight in weights) <= OWN_BYTES
     threads = torch.get_num_threads()
     if model.device.type != "cpu" or not small or threads == 1:
         return [slots]
     number = max(1, min(threads * max(1, round(slots / (threads * ROWS))), slots // LEAST))
-    return [(slots + lane) // number for lane in range(number)]
+    return [(slots + number - 1 - lane) // number for lane in range(number)]
 
 
 class Lanes:
     """The lanes of one decode. The forwards of several run in threads of their own, all else in the caller's,
-    one lane after the other. What a lane computes depends on its own rows, never on which lane was faster.
+    one lane after the other. What a lane computes depends on its own rows, never on which lane was faster;
+    which sample finishes first does.
 
     A context, which ends once no forward is running any more.
     """
@@ -52,12 +56,17 @@ class Lanes:
 
     def __enter__(self) -> Lanes:
         if len(self.decoders) > 1:
-            self._pool, self._together = self._held.enter_context(workers(len(self.decoders)))
+            self._pool, _ = self._held.enter_context(workers(len(self.decoders)))
+            self._held.callback(self._end)
         return self
 
     def __exit__(self, *raised: object) -> None:
-        wait(self._underway.values())
         self._held.close()
+
+    def _end(self) -> None:
+        for forward in self._underway.values():
+            forward.cancel()
+        wait(self._underway.values())
 
     @property
     def live(self) -> list[Decoder]:
@@ -65,8 +74,20 @@ class Lanes:
         return [decoder for decoder in self.decoders if decoder.live]
 
     def step(self) -> Decoder:
-        """Let forwards run until one is done, and settle its lane, which is returned."""
-        live, underway = self.live, self._underway
+        """Let forwards run until one is done, and settle its lane, which is returned.
+
+        The seconds are divided among the rows of all lanes, so that the samples' sum up to the decode's.
+        """
+        began, live = time.perf_counter(), self.live
+        traces = [entry.trace for lane in live for entry in lane.live]
+        lane = self._next(live)
+        share = (time.perf_counter() - began) / len(traces)
+        for trace in traces:
+            trace.seconds += share
+        return lane
+
+    def _next(self, live: list[Decoder]) -> Decoder:
+        underway = self._underway
         if len(live) == 1 and not underway:
             self._held.close()  # alone, it has all threads
             live[0].step()
@@ -75,9 +96,8 @@ class Lanes:
             if lane not in underway:
                 underway[lane] = self._pool.submit(_compute, lane, lane.plan())
         wait(underway.values(), return_when=FIRST_COMPLETED)
-        alongside = min(self._together, len(underway))
         lane = next(lane for lane, forward in underway.items() if forward.done())
-        lane.settle(underway.pop(lane).result(), alongside)
+        lane.settle(underway.pop(lane).result())
         return lane
 
 
@@ -88,12 +108,12 @@ def _compute(lane: Decoder, packed: Packed) -> Tensor:
 
 @contextmanager
 def workers(lanes: int) -> Iterator[tuple[ThreadPoolExecutor, int]]:
-    """Threads for the forwards of so many lanes, and how many compute at once; meanwhile operations have as
-    many threads as each lane's do."""
+    """Threads for the forwards of so many lanes, and how many compute at once; meanwhile operations, in any
+    other thread of the process too, have as many threads as each lane's do."""
     threads = torch.get_num_threads()
     together = min(threads, lanes)
-    torch.set_num_threads(threads // together)  # MKL's number is the process', not the thread's
     try:
+        torch.set_num_threads(threads // together)  # MKL's number is the process', not the thread's
         yield _pool(together, threads // together), together
     finally:
         torch.set_num_threads(threads)
@@ -101,4 +121,7 @@ def workers(lanes: int) -> Iterator[tuple[ThreadPoolExecutor, int]]:
 
 @lru_cache(maxsize=1)
 def _pool(number: int, threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(number, "lane", initializer=torch.set_num_threads, initargs=(threads,))
+    pool = ThreadPoolExecutor(number, "lane", initializer=torch.set_num_threads, initargs=(threads,))
+    everyone = Barrier(number)  # a thread started later would take MKL's number from others
+    wait([pool.submit(everyone.wait) for _ in range(number)])
+    return pool

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from harness.decoding.decoder import Decoder, Observer
 from harness.decoding.generation import Generation
 from harness.decoding.lanes import Lanes, lanes_of
 from harness.decoding.request import check_request
+from harness.models.engine import made_current
 from harness.models.transformer import Denoiser
 from strategies import Strategy
 
@@ -73,7 +73,8 @@ def drive(
 ) -> list[Generation]:
     """Step until every prompt is decoded; as `decode`, which builds the decoders and checks the request.
 
-    decoders: lanes to step side by side, at most one a prompt; the prompts are dealt out in turn.
+    decoders: lanes to step side by side, at most one a prompt. The prompts are dealt out to them in turn once
+    and for all: were they to go to whoever is free first, rows would differ in company from run to run.
     """
     results: list[Generation | None] = [None] * len(prompts)
     waiting = {lane: iter(range(at, len(prompts), len(decoders))) for at, lane in enumerate(decoders)}
@@ -89,8 +90,7 @@ def drive(
 
     for lane in decoders:
         feed(lane)
-    device = decoders[0].model.device
-    with torch.cuda.device(device) if device.type == "cuda" else nullcontext(), Lanes(decoders) as lanes:
+    with made_current(decoders[0].model.device), Lanes(decoders) as lanes:
         while lanes.live:
             lane = lanes.step()
             for row, generation in lane.release():

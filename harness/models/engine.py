@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from harness.models.graphs import Graphs, room
@@ -54,3 +57,8 @@ class ForwardEngine:
     def capturing(self) -> float:
         """Seconds spent so far on preparing forwards to be replayed."""
         return self.graphs.capturing if self.graphs else 0.0
+
+
+def made_current(device: torch.device) -> AbstractContextManager[Any]:
+    """A context in which kernels are launched on that GPU; on a CPU it does nothing."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()

@@ -166,7 +166,14 @@ MUTATIONS = (
         "pass  # alone",
     ),
     ("a failure leaves forwards running", LANES, "        wait(self._underway.values())\n", ""),
-    ("samples are charged for other lanes", LANES, "min(self._together, len(underway))", "1"),
+    ("what waits is computed after a failure", LANES, "forward.cancel()", "pass"),
+    ("lanes are not as large as what they are dealt", LANES, "slots + number - 1 - lane", "slots + lane"),
+    (
+        "only one lane's rows are charged",
+        LANES,
+        "for lane in live for entry",
+        "for lane in live[:1] for entry",
+    ),
     ("one lane computes at a time", LANES, "yield _pool(together, ", "yield _pool(1, "),
     ("every lane decodes the same", LOOP, "range(at, len(prompts), len(decoders))", "range(len(prompts))"),
     (

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from harness.bench import steps
 from harness.bench.clock import Spread
 from harness.bench.roofline import Roofline, Window
-from harness.bench.steps import step_cost
+from harness.bench.steps import covered, merged, step_cost
 from harness.bench.throughput import CLEAR, Gauge, needed
 from harness.bench.workload import Workload, drawn_lengths, file_lengths, synthetic
 from harness.errors import UserError
@@ -34,6 +35,30 @@ def test_a_decodes_steps_are_all_there(workload, spec, per_row):
     assert cost.useful_columns == 1.0
     assert 0 < cost.outside < 1
     assert cost.forward_ms.median + cost.selection_ms.median < 2 * cost.total_ms.median
+
+
+def test_spans_cover_what_lies_in_any_of_them():
+    assert covered([(5.0, 1.0), (0.0, 2.0), (1.0, 2.0), (1.5, 0.5)]) == 4.0
+    assert covered([]) == 0
+
+
+def test_windows_side_by_side_are_as_large_as_both():
+    assert merged([Window(1, 2, 3, 4, 5), Window(10, 20, 30, 40, 50)]) == Window(11, 22, 33, 44, 55)
+
+
+def test_the_steps_of_all_lanes_are_there(workload, monkeypatch):
+    monkeypatch.setattr(steps, "lanes_of", lambda model, slots: [2, 1])
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        cost = step_cost(workload, parse("fixed+dual-cache"), 3, Roofline(1e12, 1e12))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert (cost.lanes, cost.steps, cost.rows) == (2, 16, 1.5)
+    assert cost.useful_columns == 1.0
+    assert 0 < cost.outside < 1
+    assert 0 < cost.host < 1
 
 
 def test_a_full_windows_columns_are_prompt_and_region(workload):

@@ -27,7 +27,7 @@ def two_threads():
 
 @pytest.fixture
 def two_lanes(two_threads, monkeypatch):
-    """The first prompt in one lane, the others in turn."""
+    """Whatever the model: every other row in the second lane."""
     monkeypatch.setattr(loop, "lanes_of", lambda model, slots: [slots - slots // 2, slots // 2])
 
 
@@ -47,7 +47,7 @@ def test_a_lane_a_thread_or_a_multiple_of_that(tiny_denoiser, monkeypatch):
     model = tiny_denoiser("llada")
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     assert lanes_of(model, 7) == [7]
-    assert lanes_of(model, 9) == [4, 5]
+    assert lanes_of(model, 9) == [5, 4]
     assert lanes_of(model, 32) == [16, 16]
     assert lanes_of(model, 64) == [16] * 4
 
@@ -58,6 +58,24 @@ def test_large_models_decode_in_one_lane(tiny_denoiser, monkeypatch):
     assert len(lanes_of(model, 16)) == 2
     monkeypatch.setattr(lanes, "OWN_BYTES", 1000)
     assert lanes_of(model, 16) == [16]
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("number", [9, 11, 35])
+def test_a_batch_that_holds_all_prompts_decodes_them_at_once(tiny_denoiser, number):
+    model, rows = tiny_denoiser("llada"), []
+    found = decode(
+        model,
+        [[1, 2]] * number,
+        parse("fixed"),
+        observe=lambda live, *_: rows.append({row.sample for row in live}),
+        **LENGTHS,
+    )
+    lanes = len(lanes_of(model, number))
+    assert lanes > 1
+    assert len(rows) == 8 * lanes
+    assert set.union(*rows) == set(range(number))
+    assert all(generation.nfe == 8 for generation in found)
 
 
 @pytest.mark.usefixtures("two_threads")
@@ -118,19 +136,30 @@ def test_samples_seconds_sum_up_to_the_decodes(tiny_denoiser, monkeypatch):
         return real(self, step, kv)
 
     monkeypatch.setattr(Denoiser, "forward_packed", slow)
+    prompts, pause = [[1], [2], [3], [4], [5]], 0.05
     began = time.perf_counter()
-    found = decode(tiny_denoiser("llada"), [[1], [2], [3], [4]], parse("fixed"), **LENGTHS)
-    took = time.perf_counter() - began
-    assert 8 * 0.02 < sum(generation.latency_s for generation in found) < 1.05 * took
+    found = decode(
+        tiny_denoiser("llada"),
+        prompts,
+        parse("fixed"),
+        batch_size=2,
+        observe=lambda *_: time.sleep(0.01),
+        on_finish=lambda *_: time.sleep(pause),
+        **LENGTHS,
+    )
+    took = time.perf_counter() - began - pause * len(prompts)
+    assert 0.9 * took < sum(generation.latency_s for generation in found) < took
 
 
 @pytest.mark.usefixtures("two_lanes")
 def test_a_lane_that_fails_waits_for_the_other_and_gives_the_threads_back(tiny_denoiser, monkeypatch):
-    calls, finished, model = count(), [], tiny_denoiser("llada")
+    calls, running, finished, model = count(), threading.Event(), [], tiny_denoiser("llada")
 
     def fail(_, packed, kv):
         if next(calls) == 0:
+            running.wait(20)
             raise MemoryError("no memory for this lane")
+        running.set()
         time.sleep(0.1)
         finished.append(packed)
         return torch.zeros(len(packed.read), model.config.vocab_rows)
@@ -139,17 +168,47 @@ def test_a_lane_that_fails_waits_for_the_other_and_gives_the_threads_back(tiny_d
     with pytest.raises(MemoryError, match="this lane"):
         decode(model, [[1, 2], [3], [4]], parse("fixed"), **LENGTHS)
     assert torch.get_num_threads() == 2
-    assert len(finished) == 1, "the other lane was still running"
+    assert len(finished) == next(calls) - 1 > 0, "the other lane was still running"
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_forwards_that_wait_for_a_thread_are_not_begun_after_a_failure(tiny_denoiser, monkeypatch):
+    calls, model = count(), tiny_denoiser("llada")
+
+    def fail(*_):
+        time.sleep(0.2)
+        if next(calls) == 0:
+            raise MemoryError("no memory for this lane")
+        return torch.zeros(8, model.config.vocab_rows)
+
+    monkeypatch.setattr(loop, "lanes_of", lambda model, slots: [1] * slots)
+    monkeypatch.setattr(Denoiser, "forward_packed", fail)
+    with pytest.raises(MemoryError, match="this lane"):
+        decode(model, [[token] for token in range(1, 9)], parse("fixed"), **LENGTHS)
+    assert next(calls) < 6, "of eight"
 
 
 @pytest.mark.usefixtures("two_lanes")
-def test_what_the_caller_raises_ends_every_lane(tiny_denoiser):
+def test_what_the_caller_raises_ends_every_lane(tiny_denoiser, monkeypatch):
+    begun, ended, real = [], [], Denoiser.forward_packed
+
+    def note(self, step, kv):
+        begun.append(step)
+        time.sleep(0.01)
+        ended.append(step)
+        return real(self, step, kv)
+
     def finish(index, generation):
         raise KeyboardInterrupt
 
+    monkeypatch.setattr(Denoiser, "forward_packed", note)
     with pytest.raises(KeyboardInterrupt):
         decode(tiny_denoiser("llada"), [[1, 2], [3], [4]], parse("fixed"), on_finish=finish, **LENGTHS)
     assert torch.get_num_threads() == 2
+    done = len(begun)
+    assert done == len(ended) <= 16
+    time.sleep(0.05)
+    assert len(begun) == len(ended) == done
 
 
 @pytest.mark.usefixtures("two_threads")
