@@ -148,7 +148,9 @@ def test_samples_seconds_sum_up_to_the_decodes(tiny_denoiser, monkeypatch):
         **LENGTHS,
     )
     took = time.perf_counter() - began - pause * len(prompts)
-    assert 0.9 * took < sum(generation.latency_s for generation in found) < took
+    charged = [generation.latency_s for generation in found]
+    assert 0.9 * took < sum(charged) < took
+    assert min(charged) > 0.2 * max(charged)  # the last is alone for some time: about half
 
 
 @pytest.mark.usefixtures("two_lanes")
