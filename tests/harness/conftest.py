@@ -1,4 +1,4 @@
-"""An independent, naive transformer for checking the real one: one sample, weights by checkpoint name."""
+"""Threads of operations, and a naive transformer to check the real one: one sample, by checkpoint names."""
 
 import itertools
 
@@ -25,6 +25,15 @@ NAMES = {
         " post_attention_layernorm mlp.gate_proj mlp.up_proj mlp.down_proj",
     },
 }
+
+
+@pytest.fixture
+def two_threads():
+    """Operations have two threads, however many the suite gives them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

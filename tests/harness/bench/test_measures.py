@@ -46,15 +46,11 @@ def test_windows_side_by_side_are_as_large_as_both():
     assert merged([Window(1, 2, 3, 4, 5), Window(10, 20, 30, 40, 50)]) == Window(11, 22, 33, 44, 55)
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_the_steps_of_all_lanes_are_there(workload, monkeypatch):
     monkeypatch.setattr(steps, "lanes_of", lambda model, slots: [2, 1])
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        cost = step_cost(workload, parse("fixed+dual-cache"), 3, Roofline(1e12, 1e12))
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
+    cost = step_cost(workload, parse("fixed+dual-cache"), 3, Roofline(1e12, 1e12))
+    assert torch.get_num_threads() == 2
     assert (cost.lanes, cost.steps, cost.rows) == (2, 16, 1.5)
     assert cost.useful_columns == 1.0
     assert 0 < cost.outside < 1

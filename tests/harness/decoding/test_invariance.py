@@ -214,6 +214,7 @@ def test_a_gpus_ways_decode_the_same(both_ways, monkeypatch, family, spec, style
     assert (Recorded.replays > 0) == (style == "flash")
 
 
+@pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("spec", [*SINGLES, "oracle+prefix-cache", LEARNED + "+eotp"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_lanes_side_by_side_decode_the_same(both_ways, monkeypatch, family, spec):
@@ -225,13 +226,8 @@ def test_lanes_side_by_side_decode_the_same(both_ways, monkeypatch, family, spec
         return lanes[-1]
 
     monkeypatch.setattr(loop, "lanes_of", halves)
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        assert_same(both_ways(family, spec)[0], one_by_one)
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
+    assert_same(both_ways(family, spec)[0], one_by_one)
+    assert torch.get_num_threads() == 2
     assert [2, 1] in lanes
 
 

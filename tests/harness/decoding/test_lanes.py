@@ -18,14 +18,6 @@ LENGTHS = {"gen_length": 8, "block_length": 4}
 
 
 @pytest.fixture
-def two_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture
 def two_lanes(two_threads, monkeypatch):
     """Whatever the model: every other row in the second lane."""
     monkeypatch.setattr(loop, "lanes_of", lambda model, slots: [slots - slots // 2, slots // 2])
