@@ -8,15 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.bench import naive
+from harness.bench.clock import Spread
 from harness.bench.report import share, size, spread, table
 from harness.bench.roofline import Roofline
 from harness.bench.steps import StepCost, step_cost
-from harness.bench.throughput import Gauge, Memory, naive_throughput, needed, throughput
+from harness.bench.throughput import Gauge, Memory, Throughput, decoding, in_turn, naive_decoding, needed
 from harness.bench.workload import Workload
 from harness.errors import UserError
 from strategies import Strategy
-
-Samples = list[tuple[list[int], int]]
 
 
 @dataclass
@@ -84,41 +83,44 @@ class Bench:
     def throughputs(self, against_naive: bool) -> bool:
         """(b) and (d): samples and tokens a second; false where the naive loop decoded something else."""
         rows, kept, same = [], [], True
-        prompts = self.workload.prompts
+        model, prompts = self.workload.model, self.workload.prompts
         for strategy in self.strategies:
-            plain: Samples | None = None
+            runs = [decoding(self.workload, prompts, strategy, batch) for batch in self.batch_sizes]
             if against_naive:
-                base, plain = naive_throughput(self.workload, prompts, strategy, self.repeats)
-                rows.append((strategy.spec, "naive", *_rates(base), "1.00", ""))
+                runs.insert(0, naive_decoding(self.workload, prompts, strategy))
+            found = in_turn(runs, model.device, self.repeats)
+            if against_naive:
+                base = found.pop(0)
+                rows.append((strategy.spec, "naive", *_rates(base), "1", ""))
                 kept.append(_row(strategy, "naive", _speed(base)))
-            for batch in self.batch_sizes:
-                done, samples = throughput(self.workload, prompts, strategy, batch, self.repeats)
-                extra: dict[str, Any] = {}
-                if plain is not None:
-                    equal = sum(a == b for a, b in zip(plain, samples, strict=True))
-                    same = same and equal == len(plain)
-                    gain = done.samples_per_s / base.samples_per_s
-                    extra = {"speedup_over_naive": gain, "same_tokens_and_nfe": equal}
-                told = (f"{gain:.2f}", f"{equal}/{len(plain)}") if plain is not None else ("", "")
+            for batch, done in zip(self.batch_sizes, found, strict=True):
+                extra, told = {}, ("", "")
+                if against_naive:
+                    gain = base.times(done)
+                    equal = sum(a == b for a, b in zip(base.decoded, done.decoded, strict=True))
+                    same = same and equal == len(prompts)
+                    extra = _ratio("speedup_over_naive", gain) | {"same_tokens_and_nfe": equal}
+                    told = (spread(gain), f"{equal}/{len(prompts)}")
                 rows.append((strategy.spec, str(batch), *_rates(done), *told))
                 kept.append(_row(strategy, batch, _speed(done) | extra))
         head = ("strategy", "batch", "samples/s", "tokens/s", "NFE", "seconds", "over naive", "same")
-        self.say(table(f"Throughput, {len(prompts)} samples, {self.repeats} repeats", head, rows))
+        self.say(table(f"Throughput, {len(prompts)} samples, {self.repeats} rounds", head, rows))
         self.found["throughput"] = kept
         return same
 
     def linearity(self) -> None:
         """Seconds for twice the problems over seconds for all of them."""
         rows, kept = [], []
+        workload, prompts = self.workload, self.workload.prompts
         for strategy in self.strategies:
             for batch in self.batch_sizes:
-                once, _ = throughput(self.workload, self.workload.prompts, strategy, batch, self.repeats)
-                twice, _ = throughput(self.workload, self.workload.prompts * 2, strategy, batch, self.repeats)
-                ratio = twice.seconds.median / once.seconds.median
+                runs = [decoding(workload, some, strategy, batch) for some in (prompts, prompts * 2)]
+                once, twice = in_turn(runs, workload.model.device, self.repeats)
+                ratio = twice.times(once)
                 rows.append(
-                    (strategy.spec, batch, spread(once.seconds), spread(twice.seconds), f"{ratio:.3f}")
+                    (strategy.spec, batch, spread(once.seconds), spread(twice.seconds), spread(ratio))
                 )
-                kept.append(_row(strategy, batch, {"ratio": ratio}))
+                kept.append(_row(strategy, batch, _ratio("ratio", ratio)))
         self.say(table("Twice the problems", ("strategy", "batch", "seconds", "twice", "ratio"), rows))
         self.found["linearity"] = kept
 
@@ -129,7 +131,7 @@ class Bench:
         strategy, batch = self.strategies[0], self.batch_sizes[0]
         prompts = self.workload.prompts[:batch]
         gauge.restart()
-        throughput(self.workload, prompts, strategy, batch, 1)
+        decoding(self.workload, prompts, strategy, batch)()
         length = max(map(len, prompts)) + self.workload.gen_length
         width = self.workload.gen_length if strategy.unmask.whole_region else self.workload.block_length
         parts = needed(
@@ -158,11 +160,16 @@ def _row(strategy: Strategy, batch: int | str, facts: dict[str, Any]) -> dict[st
     return {"strategy": strategy.spec, "batch": batch, **facts}
 
 
-def _rates(done: Any) -> tuple[str, ...]:
+def _ratio(name: str, found: Spread) -> dict[str, Any]:
+    """The median under that name, and how far rounds lay apart."""
+    return {name: found.median, f"{name}_spread": found.to_json()}
+
+
+def _rates(done: Throughput) -> tuple[str, ...]:
     return f"{done.samples_per_s:.3g}", f"{done.tokens_per_s:.4g}", f"{done.nfe:.1f}", spread(done.seconds)
 
 
-def _speed(done: Any) -> dict[str, Any]:
+def _speed(done: Throughput) -> dict[str, Any]:
     return {
         "samples_per_s": done.samples_per_s,
         "tokens_per_s": done.tokens_per_s,

@@ -12,7 +12,7 @@ import torch
 from harness.bench.clock import Spread, now
 from harness.bench.naive import naive
 from harness.bench.workload import Workload
-from harness.decoding import Generation, decode
+from harness.decoding import decode
 from harness.models.transformer import Denoiser
 from strategies import Strategy
 
@@ -20,45 +20,47 @@ STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 RESET_PEAK = "5"  # what clear_refs(5) of Linux takes to start VmHWM anew
 
 
+Samples = list[tuple[list[int], int]]  # output tokens and forwards of each
+Decoding = Callable[[], Samples]
+
+
 @dataclass(frozen=True)
 class Throughput:
-    """Seconds of decoding all prompts, over repeats; tokens: all that were generated."""
+    """What decoding all prompts took, `taken` seconds a round, and what came of it."""
 
-    seconds: Spread
-    samples: int
-    tokens: int
-    nfe: float
+    taken: tuple[float, ...]
+    decoded: Samples
+
+    @property
+    def seconds(self) -> Spread:
+        return Spread.of(self.taken)
 
     @property
     def samples_per_s(self) -> float:
-        return self.samples / self.seconds.median
+        return len(self.decoded) / self.seconds.median
 
     @property
     def tokens_per_s(self) -> float:
-        return self.tokens / self.seconds.median
+        return sum(len(output) for output, _ in self.decoded) / self.seconds.median
+
+    @property
+    def nfe(self) -> float:
+        """Forwards a sample."""
+        return sum(forwards for _, forwards in self.decoded) / len(self.decoded)
+
+    def times(self, other: Throughput) -> Spread:
+        """How many times the other's seconds this took, round by round."""
+        return Spread.of([own / others for own, others in zip(self.taken, other.taken, strict=True)])
 
 
-def _timed(
-    action: Callable[[], list[tuple[list[int], int]]], device: torch.device, repeats: int
-) -> tuple[Throughput, list[tuple[list[int], int]]]:
-    taken = []
-    for _ in range(repeats):
-        began = now(device)
-        done = action()
-        taken.append(now(device) - began)
-    tokens = sum(len(output) for output, _ in done)
-    nfe = sum(forwards for _, forwards in done) / len(done)
-    return Throughput(Spread.of(taken), len(done), tokens, nfe), done
-
-
-def throughput(
-    workload: Workload, prompts: Sequence[list[int]], strategy: Strategy, batch_size: int, repeats: int
-) -> tuple[Throughput, list[tuple[list[int], int]]]:
-    """Decode the prompts `repeats` times after a warm-up; also every sample's tokens and forwards."""
+def decoding(
+    workload: Workload, prompts: Sequence[list[int]], strategy: Strategy, batch_size: int
+) -> Decoding:
+    """Decodes the prompts when called; one batch of them is decoded here, to warm up."""
     references = workload.references(prompts, strategy)
 
-    def run(count: int) -> list[Generation]:
-        return decode(
+    def run(count: int) -> Samples:
+        found = decode(
             workload.model,
             prompts[:count],
             strategy,
@@ -67,28 +69,38 @@ def throughput(
             batch_size=batch_size,
             references=references[:count] if references else None,
         )
+        return [(generation.output_ids, generation.nfe) for generation in found]
 
     run(min(batch_size, len(prompts)))
-    device = workload.model.device
-    return _timed(lambda: [(g.output_ids, g.nfe) for g in run(len(prompts))], device, repeats)
+    return lambda: run(len(prompts))
 
 
-def naive_throughput(
-    workload: Workload, prompts: Sequence[list[int]], strategy: Strategy, repeats: int
-) -> tuple[Throughput, list[tuple[list[int], int]]]:
+def naive_decoding(workload: Workload, prompts: Sequence[list[int]], strategy: Strategy) -> Decoding:
     """The same by the one-sample loop."""
     workload.model.join()  # as a decode of ours leaves the weights, whichever comes first
     known = workload.references(prompts, strategy)
     references: Sequence[list[int] | None] = known if known is not None else [None] * len(prompts)
 
-    def run(count: int) -> list[tuple[list[int], int]]:
+    def run(count: int) -> Samples:
         return [
             naive(workload.model, prompt, strategy, workload.gen_length, workload.block_length, answer)
             for prompt, answer in zip(prompts[:count], references[:count], strict=True)
         ]
 
     run(1)
-    return _timed(lambda: run(len(prompts)), workload.model.device, repeats)
+    return lambda: run(len(prompts))
+
+
+def in_turn(decodings: Sequence[Decoding], device: torch.device, rounds: int) -> list[Throughput]:
+    """Each decoding once a round, so that a machine whose speed drifts is as fast for one as for another."""
+    taken: list[list[float]] = [[] for _ in decodings]
+    decoded: list[Samples] = [[] for _ in decodings]
+    for _ in range(rounds):
+        for place, run in enumerate(decodings):
+            began = now(device)
+            decoded[place] = run()
+            taken[place].append(now(device) - began)
+    return [Throughput(tuple(each), found) for each, found in zip(taken, decoded, strict=True)]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from harness.bench import steps
 from harness.bench.clock import Spread
 from harness.bench.roofline import Roofline, Window
 from harness.bench.steps import covered, merged, step_cost
-from harness.bench.throughput import CLEAR, Gauge, needed
+from harness.bench.throughput import CLEAR, Gauge, in_turn, needed
 from harness.bench.workload import Workload, drawn_lengths, file_lengths, synthetic
 from harness.errors import UserError
 from harness.flops import block_weights
@@ -112,3 +112,17 @@ def test_synthetic_prompts_hold_no_special_token(workload):
 
 def test_a_spread_is_median_and_extremes():
     assert Spread.of([3.0, 1.0, 2.0]) == Spread(2.0, 1.0, 3.0)
+
+
+def test_decodings_take_turns_and_are_held_against_each_other_round_by_round(monkeypatch):
+    order, ticks = [], iter([0, 8, 10, 12, 20, 26, 30, 31, 40, 44, 50, 54])  # begin and end, in turn
+    monkeypatch.setattr("harness.bench.throughput.now", lambda device: float(next(ticks)))
+
+    def run(name):
+        return lambda: order.append(name) or [([5, 6], 3), ([7], 1)]
+
+    slow, fast = in_turn([run("slow"), run("fast")], torch.device("cpu"), 3)
+    assert order == ["slow", "fast"] * 3
+    assert (slow.taken, fast.taken) == ((8, 6, 4), (2, 1, 4))
+    assert slow.times(fast) == Spread(4.0, 1.0, 6.0)
+    assert (fast.samples_per_s, fast.tokens_per_s, fast.nfe) == (1.0, 1.5, 2.0)
