@@ -120,7 +120,14 @@ class Bench:
                 rows.append(
                     (strategy.spec, batch, spread(once.seconds), spread(twice.seconds), spread(ratio))
                 )
-                kept.append(_row(strategy, batch, _ratio("ratio", ratio)))
+                kept.append(
+                    _row(
+                        strategy,
+                        batch,
+                        {"seconds": once.seconds.to_json(), "twice": twice.seconds.to_json()}
+                        | _ratio("ratio", ratio),
+                    )
+                )
         self.say(table("Twice the problems", ("strategy", "batch", "seconds", "twice", "ratio"), rows))
         self.found["linearity"] = kept
 

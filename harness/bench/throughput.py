@@ -92,13 +92,14 @@ def naive_decoding(workload: Workload, prompts: Sequence[list[int]], strategy: S
 
 
 def in_turn(decodings: Sequence[Decoding], device: torch.device, rounds: int) -> list[Throughput]:
-    """Each decoding once a round, so that a machine whose speed drifts is as fast for one as for another."""
+    """Each decoding once a round, there and back again: a machine's drifting speed favours none of them."""
     taken: list[list[float]] = [[] for _ in decodings]
     decoded: list[Samples] = [[] for _ in decodings]
-    for _ in range(rounds):
-        for place, run in enumerate(decodings):
+    places = list(range(len(decodings)))
+    for number in range(rounds):
+        for place in places if number % 2 == 0 else reversed(places):
             began = now(device)
-            decoded[place] = run()
+            decoded[place] = decodings[place]()
             taken[place].append(now(device) - began)
     return [Throughput(tuple(each), found) for each, found in zip(taken, decoded, strict=True)]
 

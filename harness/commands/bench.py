@@ -74,6 +74,8 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("--batch-sizes, --repeats, --prompts and --threads must be at least 1")
     strategies = resolve(args.strategies)
     if args.naive:
+        if args.only not in (None, "throughput"):
+            raise UserError(f"--naive is about throughput, --only {args.only} is not; leave out either")
         check_naive(strategies)
     if len({strategy.adapter for strategy in strategies}) > 1:
         raise UserError("a bench has one set of weights; give strategies of one adapter at a time")

@@ -32,7 +32,8 @@ def test_growth_alone(capsys):
     code, printed = bench(capsys, "--batch-sizes", "2", "--only", "linearity")
     found = json.loads(printed.out.splitlines()[-1])
     assert code == 0
-    assert found["linearity"][0]["ratio"] > 0
+    row = found["linearity"][0]
+    assert row["ratio"] == row["ratio_spread"]["median"] == row["twice"]["median"] / row["seconds"]["median"]
     assert "steps" not in found
 
 
@@ -54,6 +55,7 @@ def test_memory_alone():
         (["--batch-sizes", "some"], "whole numbers"),
         (["--prompt-lengths", "9-3"], "LOW-HIGH"),
         (["--strategies", "fixed:schedule=dream", "--naive"], "--naive does not know"),
+        (["--only", "linearity", "--naive"], "--naive is about throughput"),
         (["--strategies", "confidence,dparallel"], "one adapter at a time"),
         (["--only", "memory"], "--only memory measures one"),
         (["--prompt-lengths", "600"], "context"),

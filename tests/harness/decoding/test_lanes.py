@@ -2,7 +2,6 @@
 
 import threading
 import time
-from concurrent.futures import ALL_COMPLETED
 from concurrent.futures import wait as futures_wait
 from itertools import count
 from types import SimpleNamespace
@@ -12,7 +11,7 @@ import pytest
 import torch
 
 from harness.decoding import decode, lanes, loop
-from harness.decoding.lanes import lanes_of, workers
+from harness.decoding.lanes import Lanes, lanes_of, workers
 from harness.models.loading import load_model
 from harness.models.transformer import Denoiser
 from strategies import parse
@@ -124,25 +123,34 @@ def test_a_lane_left_alone_computes_with_all_threads(tiny_denoiser, monkeypatch)
 
 @pytest.mark.usefixtures("two_lanes")
 def test_samples_seconds_sum_up_to_the_decodes(tiny_denoiser, monkeypatch):
-    """By a clock that the caller.s thread alone moves on: a second a step, an hour a finished sample."""
-    now = [0.0]
+    """By a clock that the caller's thread alone moves on: a second a step, an hour a finished sample."""
+    now, charged, real = [0.0], [], Lanes.step
 
     def pass_by(seconds):
         now[0] += seconds
 
+    def step(self):
+        traces = [entry.trace for lane in self.live for entry in lane.live]
+        before = [trace.seconds for trace in traces]
+        lane = real(self)
+        charged.append([trace.seconds - spent for trace, spent in zip(traces, before, strict=True)])
+        return lane
+
     monkeypatch.setattr(lanes, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(Lanes, "step", step)
     found = decode(
         tiny_denoiser("llada"),
         [[1], [2], [3], [4], [5]],
         parse("fixed"),
-        batch_size=2,
+        batch_size=3,  # two rows in the first lane, one in the second
         observe=lambda *_: pass_by(1),
         on_finish=lambda *_: pass_by(3600),
         **LENGTHS,
     )
-    charged = [generation.latency_s for generation in found]
-    assert sum(charged) == sum(generation.nfe for generation in found) == 40
-    assert min(charged) >= 8 / 2, "of its own steps, half at least"
+    assert len(charged) == 16 + 16
+    for shares in charged:
+        assert shares == pytest.approx([1 / len(shares)] * len(shares)), "of whichever lane"
+    assert sum(generation.latency_s for generation in found) == pytest.approx(len(charged))
 
 
 @pytest.mark.usefixtures("two_lanes")
@@ -167,7 +175,7 @@ def test_a_lane_that_fails_waits_for_the_other_and_gives_the_threads_back(tiny_d
 
 @pytest.mark.usefixtures("two_threads")
 def test_forwards_that_wait_for_a_thread_are_not_begun_after_a_failure(tiny_denoiser, monkeypatch):
-    calls, cancelled, model = count(), threading.Event(), tiny_denoiser("llada")
+    calls, cancelled, real, model = count(), threading.Event(), Lanes._end, tiny_denoiser("llada")
 
     def fail(_, packed, kv):
         if next(calls) == 0:
@@ -175,14 +183,17 @@ def test_forwards_that_wait_for_a_thread_are_not_begun_after_a_failure(tiny_deno
         cancelled.wait(20)
         return torch.zeros(len(packed.read), model.config.vocab_rows)
 
-    def wait(futures, return_when=None):
-        if return_when is None:  # for those that could not be cancelled any more
-            cancelled.set()
-        return futures_wait(futures, return_when=return_when or ALL_COMPLETED)
+    def wait(futures):  # for those that could not be cancelled any more
+        cancelled.set()
+        return futures_wait(futures)
+
+    def end(self):
+        monkeypatch.setattr(lanes, "wait", wait)
+        real(self)
 
     monkeypatch.setattr(loop, "lanes_of", lambda model, slots: [1] * slots)
     monkeypatch.setattr(Denoiser, "forward_packed", fail)
-    monkeypatch.setattr(lanes, "wait", wait)
+    monkeypatch.setattr(Lanes, "_end", end)
     with pytest.raises(MemoryError, match="this lane"):
         decode(model, [[token] for token in range(1, 9)], parse("fixed"), **LENGTHS)
     assert next(calls) <= 3, "of eight: that one, its neighbour, one begun before the failure was seen"
