@@ -23,6 +23,10 @@ class Roofline:
     flops: float
     bandwidth: float
 
+    def best(self, other: Roofline) -> Roofline:
+        """The faster of two measurements, either rate for itself."""
+        return Roofline(max(self.flops, other.flops), max(self.bandwidth, other.bandwidth))
+
     def floor(self, config: ModelConfig, window: Window, size: int) -> tuple[float, str]:
         """Seconds below which a forward of `window` cannot go, and what binds it: compute or memory.
 

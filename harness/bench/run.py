@@ -20,20 +20,20 @@ from strategies import Strategy
 
 @dataclass
 class Bench:
-    """The measurements of one workload. say: where finished tables go."""
+    """The measurements of one workload. measure: the machine's rates now. say: where finished tables go."""
 
     workload: Workload
     strategies: Sequence[Strategy]
     batch_sizes: Sequence[int]
     repeats: int
-    roofline: Roofline
+    measure: Callable[[], Roofline]
     say: Callable[[str], None]
     found: dict[str, Any] = field(default_factory=dict)
 
     def steps(self) -> None:
         """(a) and (c): a step's parts, and the forward against the machine's floor."""
         costs = [
-            (strategy, batch, step_cost(self.workload, strategy, batch, self.roofline))
+            (strategy, batch, step_cost(self.workload, strategy, batch, self.measure))
             for strategy in self.strategies
             for batch in self.batch_sizes
         ]
@@ -61,13 +61,24 @@ class Bench:
         )
         self.say(
             table(
-                f"Forward against the floor ({self.roofline.flops / 1e9:.0f} GFLOP/s,"
-                f" {self.roofline.bandwidth / 1e9:.1f} GB/s measured)",
-                ("strategy", "batch", "floor ms", "bound by", "achieved", "useful columns", "useful pairs"),
+                "Forward against the floor, by the rates measured beside it",
+                (
+                    "strategy",
+                    "batch",
+                    "GFLOP/s",
+                    "GB/s",
+                    "floor ms",
+                    "bound by",
+                    "achieved",
+                    "useful columns",
+                    "useful pairs",
+                ),
                 [
                     (
                         s.spec,
                         b,
+                        f"{c.flops / 1e9:.0f}",
+                        f"{c.bandwidth / 1e9:.1f}",
                         f"{c.floor_ms:.3g}",
                         c.binding,
                         share(c.floor_share),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
@@ -159,7 +159,7 @@ class StepCost:
     lanes hide what surrounds one's forwards behind another's. capturing_ms: once a decode, on preparing
     forwards to be replayed; in none of the others. useful_columns, useful_pairs: what the rows needed over
     what was computed. floor_share: the machine's floor over the bare forward. binding: what that floor is
-    bound by.
+    bound by. flops, bandwidth: the rates that it is taken from, a second.
     """
 
     lanes: int
@@ -179,11 +179,18 @@ class StepCost:
     floor_ms: float
     floor_share: float
     binding: str
+    flops: float
+    bandwidth: float
 
 
 @torch.inference_mode()
-def step_cost(workload: Workload, strategy: Strategy, batch_size: int, roofline: Roofline) -> StepCost:
-    """Decode the workload's first prompts, again under timed decoders, then replay some forwards alone."""
+def step_cost(
+    workload: Workload, strategy: Strategy, batch_size: int, measure: Callable[[], Roofline]
+) -> StepCost:
+    """Decode the workload's first prompts, again under timed decoders, then replay some forwards alone.
+
+    measure: the machine's rates now; taken right before and behind the replays, because rates may drift.
+    """
     device = workload.model.device
     prompts = workload.prompts[: max(batch_size, 2)]
     references = workload.references(prompts, strategy)
@@ -204,7 +211,13 @@ def step_cost(workload: Workload, strategy: Strategy, batch_size: int, roofline:
     steps = [step for lane in lanes for step in lane.steps]
     windows, packs = [step.window for step in steps], [step.packed for step in steps]
     total, forward = sum(step.total for step in steps), sum(step.forward for step in steps)
-    bare, floors, bindings = _bare(lanes, roofline)
+    rates = measure()
+    bare, shapes = _bare(lanes)
+    rates = rates.best(measure())
+    size = workload.model.embedding.weight.element_size()
+    floors, bindings = zip(
+        *(rates.floor(workload.model.config, shape, size) for shape in shapes), strict=True
+    )
     return StepCost(
         lanes=len(lanes),
         steps=len(steps),
@@ -223,23 +236,21 @@ def step_cost(workload: Workload, strategy: Strategy, batch_size: int, roofline:
         floor_ms=1e3 * statistics.median(floors),
         floor_share=statistics.median(floor / taken for floor, taken in zip(floors, bare, strict=True)),
         binding=statistics.mode(bindings),
+        flops=rates.flops,
+        bandwidth=rates.bandwidth,
     )
 
 
-def _bare(lanes: list[TimedDecoder], roofline: Roofline) -> tuple[list[float], list[float], list[str]]:
-    """Of some forwards replayed alone the seconds, the floors' and what binds these: as many at once as lanes
-    compute side by side."""
-    model, bare, floors, bindings = lanes[0].model, [], [], []
-    size, most = model.embedding.weight.element_size(), max(len(lane.steps) for lane in lanes)
+def _bare(lanes: list[TimedDecoder]) -> tuple[list[float], list[Window]]:
+    """Seconds and shapes of some forwards replayed alone, as many at once as lanes compute side by side."""
+    model, bare, shapes = lanes[0].model, [], []
+    most = max(len(lane.steps) for lane in lanes)
     with made_current(model.device), workers(len(lanes)) as (pool, together):
         for way in np.linspace(0, 1, min(REPLAYED, most)).tolist():
             chosen = [(lane, int(way * (len(lane.steps) - 1))) for lane in lanes[:together]]
-            shape = merged(lane.steps[i].window for lane, i in chosen)
-            floor, binding = roofline.floor(model.config, shape, size)
+            shapes.append(merged(lane.steps[i].window for lane, i in chosen))
             bare.append(seconds(partial(_replay, chosen, pool), model.device, 3).median)
-            floors.append(floor)
-            bindings.append(binding)
-    return bare, floors, bindings
+    return bare, shapes
 
 
 def _replay(steps: list[tuple[TimedDecoder, int]], pool: Executor) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -87,13 +88,14 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("--clock cpu measures this process, not a GPU; give --device cpu with it")
     gauge = Gauge(place)
     workload = build(args, strategies[0].adapter)
-    floor = roofline.measure(workload.loaded.config, workload.model.dtype, workload.model.device)
+    rates = partial(roofline.measure, workload.loaded.config, workload.model.dtype, workload.model.device)
+    floor = rates()
     bench = Bench(
         workload,
         [workload.prepared(strategy) for strategy in strategies],
         batch_sizes,
         args.repeats,
-        floor,
+        rates,
         lambda text: print(text + "\n", flush=True),
     )
     same = True

@@ -29,7 +29,7 @@ def workload(tiny_denoiser):
 
 @pytest.mark.parametrize(("spec", "per_row"), [("fixed", 8), ("fixed+dual-cache", 8)])
 def test_a_decodes_steps_are_all_there(workload, spec, per_row):
-    cost = step_cost(workload, parse(spec), 3, Roofline(1e12, 1e12))
+    cost = step_cost(workload, parse(spec), 3, lambda: Roofline(1e12, 1e12))
     assert cost.steps == per_row
     assert cost.rows == 3
     assert cost.useful_columns == 1.0
@@ -49,7 +49,7 @@ def test_windows_side_by_side_are_as_large_as_both():
 @pytest.mark.usefixtures("two_threads")
 def test_the_steps_of_all_lanes_are_there(workload, monkeypatch):
     monkeypatch.setattr(steps, "lanes_of", lambda model, slots: [2, 1])
-    cost = step_cost(workload, parse("fixed+dual-cache"), 3, Roofline(1e12, 1e12))
+    cost = step_cost(workload, parse("fixed+dual-cache"), 3, lambda: Roofline(1e12, 1e12))
     assert torch.get_num_threads() == 2
     assert (cost.lanes, cost.steps, cost.rows) == (2, 16, 1.5)
     assert cost.useful_columns == 1.0
@@ -57,8 +57,16 @@ def test_the_steps_of_all_lanes_are_there(workload, monkeypatch):
     assert 0 < cost.host < 1
 
 
+def test_a_floor_is_taken_from_the_best_rates_measured_beside_the_forward(workload):
+    measured = iter([Roofline(1e9, 4e9), Roofline(2e9, 3e9)])
+    cost = step_cost(workload, parse("fixed"), 3, lambda: next(measured))
+    assert (cost.flops, cost.bandwidth) == (2e9, 4e9)
+    known = step_cost(workload, parse("fixed"), 3, lambda: Roofline(2e9, 4e9))
+    assert (cost.floor_ms, cost.binding) == (known.floor_ms, known.binding)
+
+
 def test_a_full_windows_columns_are_prompt_and_region(workload):
-    cost = step_cost(workload, parse("fixed"), 3, Roofline(1e12, 1e12))
+    cost = step_cost(workload, parse("fixed"), 3, lambda: Roofline(1e12, 1e12))
     assert cost.columns == sum(len(prompt) + 8 for prompt in workload.prompts)
 
 
