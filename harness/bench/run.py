@@ -96,9 +96,10 @@ class Bench:
         rows, kept, same = [], [], True
         model, prompts = self.workload.model, self.workload.prompts
         for strategy in self.strategies:
-            runs = [decoding(self.workload, prompts, strategy, batch) for batch in self.batch_sizes]
+            what = self.workload, prompts, strategy, self.workload.references(prompts, strategy)
+            runs = [decoding(*what, batch) for batch in self.batch_sizes]
             if against_naive:
-                runs.insert(0, naive_decoding(self.workload, prompts, strategy))
+                runs.insert(0, naive_decoding(*what))
             found = in_turn(runs, model.device, self.repeats)
             if against_naive:
                 base = found.pop(0)
@@ -124,8 +125,12 @@ class Bench:
         rows, kept = [], []
         workload, prompts = self.workload, self.workload.prompts
         for strategy in self.strategies:
+            known = workload.references(prompts, strategy)
             for batch in self.batch_sizes:
-                runs = [decoding(workload, some, strategy, batch) for some in (prompts, prompts * 2)]
+                runs = [
+                    decoding(workload, prompts * times, strategy, known and known * times, batch)
+                    for times in (1, 2)
+                ]
                 once, twice = in_turn(runs, workload.model.device, self.repeats)
                 ratio = twice.times(once)
                 rows.append(
@@ -149,7 +154,7 @@ class Bench:
         strategy, batch = self.strategies[0], self.batch_sizes[0]
         prompts = self.workload.prompts[:batch]
         gauge.restart()
-        decoding(self.workload, prompts, strategy, batch)()
+        decoding(self.workload, prompts, strategy, self.workload.references(prompts, strategy), batch)()
         length = max(map(len, prompts)) + self.workload.gen_length
         width = self.workload.gen_length if strategy.unmask.whole_region else self.workload.block_length
         parts = needed(

@@ -22,6 +22,7 @@ RESET_PEAK = "5"  # what clear_refs(5) of Linux takes to start VmHWM anew
 
 Samples = list[tuple[list[int], int]]  # output tokens and forwards of each
 Decoding = Callable[[], Samples]
+References = Sequence[list[int]] | None  # what an oracle imitates, of each prompt
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,13 @@ class Throughput:
 
 
 def decoding(
-    workload: Workload, prompts: Sequence[list[int]], strategy: Strategy, batch_size: int
+    workload: Workload,
+    prompts: Sequence[list[int]],
+    strategy: Strategy,
+    references: References,
+    batch_size: int,
 ) -> Decoding:
     """Decodes the prompts when called; one batch of them is decoded here, to warm up."""
-    references = workload.references(prompts, strategy)
 
     def run(count: int) -> Samples:
         found = decode(
@@ -75,16 +79,17 @@ def decoding(
     return lambda: run(len(prompts))
 
 
-def naive_decoding(workload: Workload, prompts: Sequence[list[int]], strategy: Strategy) -> Decoding:
+def naive_decoding(
+    workload: Workload, prompts: Sequence[list[int]], strategy: Strategy, references: References
+) -> Decoding:
     """The same by the one-sample loop."""
     workload.model.join()  # as a decode of ours leaves the weights, whichever comes first
-    known = workload.references(prompts, strategy)
-    references: Sequence[list[int] | None] = known if known is not None else [None] * len(prompts)
+    answers: Sequence[list[int] | None] = references if references is not None else [None] * len(prompts)
 
     def run(count: int) -> Samples:
         return [
             naive(workload.model, prompt, strategy, workload.gen_length, workload.block_length, answer)
-            for prompt, answer in zip(prompts[:count], references[:count], strict=True)
+            for prompt, answer in zip(prompts[:count], answers[:count], strict=True)
         ]
 
     run(1)

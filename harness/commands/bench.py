@@ -13,6 +13,7 @@ from harness.errors import UserError
 if TYPE_CHECKING:
     from harness.bench.workload import Workload
     from harness.models.loading import LoadedModel
+    from strategies import Strategy
 
 HELP = "measure step cost, throughput and the machine's floor"
 GEN_LENGTH, DEMO_GEN_LENGTH, BLOCK_LENGTH = 256, 128, 32
@@ -64,22 +65,12 @@ def run(args: argparse.Namespace) -> int:
 
     from harness.bench import roofline
     from harness.bench.clock import choose_clock
-    from harness.bench.run import Bench, check_naive
+    from harness.bench.run import Bench
     from harness.bench.throughput import Gauge
     from harness.environment import describe
     from harness.models.loading import pick_device
-    from strategies import resolve
 
-    batch_sizes = numbers(args.batch_sizes, "--batch-sizes")
-    if min(*batch_sizes, args.repeats, args.prompts, args.threads or 1) < 1:
-        raise UserError("--batch-sizes, --repeats, --prompts and --threads must be at least 1")
-    strategies = resolve(args.strategies)
-    if args.naive:
-        if args.only not in (None, "throughput"):
-            raise UserError(f"--naive is about throughput, --only {args.only} is not; leave out either")
-        check_naive(strategies)
-    if len({strategy.adapter for strategy in strategies}) > 1:
-        raise UserError("a bench has one set of weights; give strategies of one adapter at a time")
+    batch_sizes, strategies = checked(args)
     choose_clock(args.clock)
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -119,6 +110,24 @@ def run(args: argparse.Namespace) -> int:
     }
     print(json.dumps(head | bench.found | {"environment": describe(workload.loaded.device)}))
     return 0 if same else 1
+
+
+def checked(args: argparse.Namespace) -> tuple[list[int], list[Strategy]]:
+    """Batch sizes and strategies. Raises UserError for options that no bench can follow together."""
+    from harness.bench.run import check_naive
+    from strategies import resolve
+
+    batch_sizes = numbers(args.batch_sizes, "--batch-sizes")
+    if min(*batch_sizes, args.repeats, args.prompts, args.threads or 1) < 1:
+        raise UserError("--batch-sizes, --repeats, --prompts and --threads must be at least 1")
+    strategies = resolve(args.strategies)
+    if args.naive:
+        if args.only not in (None, "throughput"):
+            raise UserError(f"--naive is about throughput, --only {args.only} is not; leave out either")
+        check_naive(strategies)
+    if len({strategy.adapter for strategy in strategies}) > 1:
+        raise UserError("a bench has one set of weights; give strategies of one adapter at a time")
+    return batch_sizes, strategies
 
 
 def build(args: argparse.Namespace, adapter: str | None) -> Workload:
